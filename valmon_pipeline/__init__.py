@@ -1,0 +1,1 @@
+"""valmon: Ethereum validator monitoring as a Dagster asset graph over PostgreSQL."""

@@ -1,0 +1,59 @@
+"""Every error valmon raises on purpose, as one small tree.
+
+A message says what happened, where (endpoint, epoch, field, value) and what the reader can do.
+Errors never contain credentials: node and database addresses are redacted before they get here.
+"""
+
+from __future__ import annotations
+
+
+class ValmonError(Exception):
+    """Base of all errors that are valmon's own; the command line prints them without a traceback."""
+
+
+class ConfigurationError(ValmonError):
+    """The configuration file or the environment is wrong; the message lists every mistake."""
+
+
+class UnsupportedForkError(ValmonError):
+    """The chain is at a fork whose rules this version does not implement."""
+
+
+class ChainRuleViolationError(ValmonError):
+    """Data contradict the consensus rules, e.g. aggregation bits longer than their committees."""
+
+
+class ContractViolationError(ValmonError):
+    """A frame breaks its table's contract and must not be stored."""
+
+
+class BeaconApiError(ValmonError):
+    """Base of everything that went wrong while talking to a beacon node."""
+
+
+class BeaconUnreachableError(BeaconApiError):
+    """No usable answer before the deadline: connection refused, timeouts, 429 and 5xx until the end."""
+
+
+class ObjectUnavailableError(BeaconApiError):
+    """The node answered that it does not have the object (404, or 400 for pruned history)."""
+
+
+class RequestRefusedError(BeaconApiError):
+    """The node refused the request itself (other 4xx, 501)."""
+
+
+class MalformedAnswerError(BeaconApiError):
+    """The answer is not what the API promises: truncated, not JSON, a field missing or of a wrong type."""
+
+
+class NodeNotReadyError(BeaconApiError):
+    """The node is syncing, optimistic, or of another network: its answers must not be stored."""
+
+
+class StorageError(ValmonError):
+    """The database is away, full, of another network, or refused a write; nothing was stored."""
+
+
+class PartitionsFailedError(ValmonError):
+    """Some epochs of a run failed; the others are stored. The message gives the reason per epoch."""
