@@ -1,0 +1,68 @@
+"""What became of each attestation duty."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from valmon_pipeline.frames.columns import flag, integer
+from valmon_pipeline.frames.contract import rows_are, table
+
+
+def _inclusion_is_complete(frame: pd.DataFrame) -> pd.Series:
+    return (frame["included"] == frame["inclusion_slot"].notna()) & (
+        frame["included"] == frame["inclusion_delay"].notna()
+    )
+
+
+def _delay_counts_from_duty(frame: pd.DataFrame) -> pd.Series:
+    delay = frame["inclusion_slot"] - frame["slot"]
+    return (delay == frame["inclusion_delay"]).fillna(True).astype(bool)
+
+
+def _flags_need_inclusion(frame: pd.DataFrame) -> pd.Series:
+    flags = ["target_correct", "head_correct", "source_timely", "target_timely", "head_timely"]
+    return frame["included"] | ~frame[flags].any(axis=1)
+
+
+CONTRACT = table(
+    "attestation_outcomes",
+    "How each attestation duty ended, judged against the canonical chain.",
+    key=["epoch", "validator_index"],
+    columns={
+        "epoch": integer("Epoch of the duty."),
+        "validator_index": integer("The validator."),
+        "slot": integer("Slot to attest to."),
+        "included": flag("Whether any canonical block within the window carries the attestation."),
+        "inclusion_slot": integer("Slot of the first such block; NULL when missed.", nullable=True),
+        "inclusion_delay": integer(
+            "inclusion_slot − slot, at least 1; NULL when missed.", nullable=True
+        ),
+        "earliest_inclusion_slot": integer(
+            "First canonical block after the duty's slot: the best possible inclusion; NULL when "
+            "the window holds no block, so that nothing could be included.",
+            nullable=True,
+        ),
+        "target_correct": flag("Voted for the canonical target."),
+        "head_correct": flag("Voted for the canonical target and head."),
+        "source_timely": flag("Earned TIMELY_SOURCE."),
+        "target_timely": flag("Earned TIMELY_TARGET."),
+        "head_timely": flag("Earned TIMELY_HEAD."),
+    },
+    checks=[
+        rows_are(
+            "inclusion_is_complete",
+            "inclusion_slot and inclusion_delay are set exactly when included",
+            _inclusion_is_complete,
+        ),
+        rows_are(
+            "delay_counts_from_duty",
+            "inclusion_delay = inclusion_slot − slot",
+            _delay_counts_from_duty,
+        ),
+        rows_are(
+            "flags_need_inclusion",
+            "nothing is correct or timely that was not included",
+            _flags_need_inclusion,
+        ),
+    ],
+)

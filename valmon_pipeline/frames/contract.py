@@ -1,0 +1,92 @@
+"""What a table promises: its columns, its key, and how it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+
+@dataclass(frozen=True, slots=True)
+class TableContract:
+    """One table. ``key`` is unique and never NULL; rows are kept and read in its order.
+
+    ``partitioned`` tables are split by epoch in the database. ``by_epoch`` tables (the key starts
+    with ``epoch``) are written an epoch at a time, whether partitioned or not.
+    """
+
+    name: str
+    description: str
+    key: tuple[str, ...]
+    partitioned: bool
+    schema: pa.DataFrameSchema = field(repr=False)
+
+    @property
+    def by_epoch(self) -> bool:
+        return self.key[0] == "epoch"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.schema.columns)
+
+
+def table(
+    name: str,
+    description: str,
+    *,
+    key: Sequence[str],
+    columns: Mapping[str, pa.Column],
+    partitioned: bool = True,
+    checks: Sequence[pa.Check] = (),
+) -> TableContract:
+    """Describe a table. ``checks`` compare columns with each other, row by row, vectorised."""
+    unknown = [name for name in key if name not in columns]
+    if unknown:
+        raise ValueError(f"key columns {unknown} of table {name} are not among its columns")
+    schema = pa.DataFrameSchema(
+        dict(columns),
+        checks=[_key_is_unique(tuple(key)), *checks],
+        strict=True,
+        ordered=True,
+        name=name,
+        description=description,
+    )
+    return TableContract(name, description, tuple(key), partitioned, schema)
+
+
+def rows_are(name: str, holds: str, rule: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:
+    """A check over whole rows: ``rule`` maps the frame to one boolean per row, ``holds`` says
+    it."""
+    return pa.Check(rule, name=name, error=holds)
+
+
+def is_strictly_ascending(frame: pd.DataFrame, key: Sequence[str]) -> bool:
+    """Whether the rows are in the order of ``key`` without repetition. One pass, no sort.
+
+    NULLs and non-comparable columns give False: the caller then takes its slow path.
+    """
+    if len(frame) < 2:
+        return True
+    ascending = np.zeros(len(frame) - 1, dtype=np.bool_)
+    undecided = np.ones(len(frame) - 1, dtype=np.bool_)
+    for column in key:
+        values = frame[column].to_numpy()
+        if values.dtype.kind not in "iub":
+            values = frame[column].to_numpy(dtype=object)
+            if pd.api.types.infer_dtype(values) not in {"string", "bytes"}:
+                return False
+        ascending |= undecided & (values[1:] > values[:-1])
+        undecided &= values[1:] == values[:-1]
+    return bool(ascending.all())
+
+
+def _key_is_unique(key: tuple[str, ...]) -> pa.Check:
+    def unique(frame: pd.DataFrame) -> pd.Series:
+        if is_strictly_ascending(frame, key):
+            return pd.Series(True, index=frame.index)
+        return ~frame.duplicated(subset=list(key), keep=False)
+
+    return pa.Check(unique, name="key_is_unique", error=f"one row per ({', '.join(key)})")

@@ -1,0 +1,30 @@
+"""How well each validator did, by the facts of one epoch alone."""
+
+from __future__ import annotations
+
+from valmon_pipeline.frames.columns import integer, ratio
+from valmon_pipeline.frames.contract import table
+
+CONTRACT = table(
+    "effectiveness_scores",
+    "Scores of each validator in one epoch; NULL where nothing was due.",
+    key=["epoch", "validator_index"],
+    columns={
+        "epoch": integer("The epoch."),
+        "validator_index": integer("The validator."),
+        "attestation_effectiveness": ratio(
+            "How promptly the attestation was included: best possible over actual distance; 0 when "
+            "missed."
+        ),
+        "reward_effectiveness": ratio(
+            "Attestation reward earned over the ideal one; negative after penalties.", minimum=None
+        ),
+        "proposer_effectiveness": ratio("Blocks proposed over blocks due."),
+        "sync_effectiveness": ratio("Sync signatures given over those due."),
+        "percentile_rank": ratio("Mid-rank of reward effectiveness among the watched validators."),
+        "network_percentile_rank": ratio(
+            "Mid-rank of reward effectiveness among all validators; NULL unless all are known."
+        ),
+        "formula_version": integer("Version of the formulas the scores were computed with."),
+    },
+)

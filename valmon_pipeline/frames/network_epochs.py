@@ -1,0 +1,50 @@
+"""The network as a whole, one row per epoch."""
+
+from __future__ import annotations
+
+from valmon_pipeline.frames.columns import (
+    ROOT_LENGTH,
+    binary,
+    flag,
+    gwei,
+    integer,
+    moment,
+    text,
+)
+from valmon_pipeline.frames.contract import table
+
+CONTRACT = table(
+    "network_epochs",
+    "The network in each stored epoch, and what the epoch's rows rest on. Amounts are gwei; NULL "
+    "where the registry was not read as a whole.",
+    key=["epoch"],
+    partitioned=False,
+    columns={
+        "epoch": integer("The epoch."),
+        "finalized": flag("Whether the epoch's attestation window was final when it was read."),
+        "window_root": binary(
+            "Root of the last canonical block of the window: the chain that the rows rest on.",
+            ROOT_LENGTH,
+        ),
+        "node": text("The beacon node that answered, without credentials."),
+        "active_validators": integer("Active validators.", nullable=True),
+        "total_active_balance": gwei("Sum of their effective balances.", nullable=True),
+        "base_reward_per_increment": gwei("Base reward per increment.", nullable=True),
+        "source_participating_balance": gwei(
+            "Effective balance of unslashed validators with TIMELY_SOURCE.", nullable=True
+        ),
+        "target_participating_balance": gwei(
+            "Effective balance of unslashed validators with TIMELY_TARGET.", nullable=True
+        ),
+        "head_participating_balance": gwei(
+            "Effective balance of unslashed validators with TIMELY_HEAD.", nullable=True
+        ),
+        "leak": flag(
+            "Whether rewards of this target epoch fell into an inactivity leak.", nullable=True
+        ),
+        "blocks_proposed": integer("Slots with a canonical block."),
+        "blocks_missed": integer("Slots without one."),
+        "formula_version": integer("Version of the formulas the epoch was computed with."),
+        "materialized_at": moment("When the row was written."),
+    },
+)

@@ -1,0 +1,25 @@
+"""Who had to propose each slot's block."""
+
+from __future__ import annotations
+
+from valmon_pipeline.frames.blocks import SLOT_OUTCOMES
+from valmon_pipeline.frames.columns import ROOT_LENGTH, binary, enumeration, integer
+from valmon_pipeline.frames.contract import table
+
+CONTRACT = table(
+    "proposer_duties",
+    "The proposer of each slot and what came of it.",
+    key=["epoch", "slot"],
+    columns={
+        "epoch": integer("Epoch of the slot."),
+        "slot": integer("The slot."),
+        "validator_index": integer("The validator that had to propose."),
+        "outcome": enumeration(
+            "proposed: canonical; missed: no block seen; orphaned: seen, but not canonical.",
+            SLOT_OUTCOMES,
+        ),
+        "block_root": binary(
+            "Root of the block; NULL for a missed slot.", ROOT_LENGTH, nullable=True
+        ),
+    },
+)

@@ -1,0 +1,20 @@
+"""What sync committee members earned in an epoch."""
+
+from __future__ import annotations
+
+from valmon_pipeline.frames.columns import gwei, integer
+from valmon_pipeline.frames.contract import table
+
+CONTRACT = table(
+    "sync_rewards",
+    "Sync committee rewards of the epoch's blocks, summed per validator. All amounts are gwei.",
+    key=["epoch", "validator_index"],
+    columns={
+        "epoch": integer("The epoch."),
+        "validator_index": integer("The member."),
+        "reward": gwei("Earned over all its seats; negative when it missed more.", signed=True),
+        "ideal_reward": gwei(
+            "Had it signed every block; NULL when the network's totals are unknown.", nullable=True
+        ),
+    },
+)

@@ -1,0 +1,60 @@
+"""All tables by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from valmon_pipeline.errors import ContractViolationError
+from valmon_pipeline.frames import (
+    attestation_duties,
+    attestation_outcomes,
+    attestation_rewards,
+    block_rewards,
+    blocks,
+    check_results,
+    effectiveness_scores,
+    network_epochs,
+    network_identity,
+    proposer_duties,
+    sync_duties,
+    sync_rewards,
+    validator_labels,
+    validator_snapshots,
+    validators,
+)
+from valmon_pipeline.frames.contract import TableContract
+
+TABLES: Final[Mapping[str, TableContract]] = MappingProxyType(
+    {
+        module.CONTRACT.name: module.CONTRACT
+        for module in (
+            network_identity,
+            validators,
+            validator_labels,
+            validator_snapshots,
+            blocks,
+            attestation_duties,
+            attestation_outcomes,
+            proposer_duties,
+            sync_duties,
+            attestation_rewards,
+            block_rewards,
+            sync_rewards,
+            effectiveness_scores,
+            network_epochs,
+            check_results,
+        )
+    }
+)
+
+
+def contract_of(table: str) -> TableContract:
+    """The contract of ``table``; ContractViolationError naming the tables if there is none."""
+    try:
+        return TABLES[table]
+    except KeyError:
+        raise ContractViolationError(
+            f"there is no table {table!r}; the tables are {', '.join(TABLES)}"
+        ) from None
