@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from valmon_pipeline.errors import ChainRuleViolationError
+
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 ByteMatrix = npt.NDArray[np.uint8]
@@ -34,3 +36,20 @@ class ValidatorRegistry:
 
     def __len__(self) -> int:
         return len(self.validator_index)
+
+    def rows_of(self, validator_index: Int64Array) -> Int64Array:
+        """The row of each given validator (m), in any order.
+
+        Raises:
+            ChainRuleViolationError: a validator is not in the registry.
+        """
+        rows = np.searchsorted(self.validator_index, validator_index)
+        found = rows < len(self)
+        found[found] = self.validator_index[rows[found]] == validator_index[found]
+        if not found.all():
+            missing = validator_index[~found]
+            raise ChainRuleViolationError(
+                f"validator {int(missing[0])} is not in the registry of {len(self)} validators "
+                f"({len(missing)} missing)"
+            )
+        return rows
