@@ -1,0 +1,100 @@
+"""What all groups of answers share: recorded answers, as they read at the clock's slot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from valmon_pipeline.devnet.answer import Answer, RefusalError, as_not_finalized, recorded_answer
+from valmon_pipeline.devnet.chain_view import ChainView
+from valmon_pipeline.devnet.question import Question
+from valmon_pipeline.devnet.rows import Rows
+
+STATES_PATH = "/eth/v1/beacon/states"
+
+
+class Answerer:
+    """Base of the groups of answers; looks things up in the recording."""
+
+    def __init__(self, view: ChainView) -> None:
+        self.view = view
+        self.recording = view.recording
+
+    def exact(self, question: Question, path: str) -> Answer | None:
+        """Return what was recorded for this method, query and body at ``path``, or None."""
+        exchange = self.recording.best(question.method, path, question.query, question.body)
+        return None if exchange is None else recorded_answer(exchange)
+
+    def recorded(self, *paths: str) -> Answer:
+        """Return the recorded answer to a plain GET of the first of ``paths`` that has one.
+
+        Refuses with 404 when none was recorded.
+        """
+        for path in paths:
+            exchange = self.recording.best("GET", path)
+            if exchange is not None:
+                return recorded_answer(exchange)
+        raise not_recorded(paths[0])
+
+    def recorded_rows(self, path: str) -> Rows:
+        """Return the rows of the recorded answer to a plain GET; refuses what the node refused."""
+        answer = self.recorded(path)
+        if answer.status != 200:
+            raise RefusalError(answer.status, f"The recorded node refused GET {path}")
+        return Rows(answer)
+
+    def as_of_now(self, slot: int, answer: Answer) -> Answer:
+        """Return an answer about ``slot`` with the finality it has at the clock's slot."""
+        return answer if self.view.is_finalized(slot) else as_not_finalized(answer)
+
+    def registry(self, slot: int) -> Rows:
+        """Return the validators of the state at ``slot``.
+
+        Registries are recorded for the first slot of an epoch, balances for every slot. Within an
+        epoch the registry is the epoch's first with the balances of ``slot``; what a block changed
+        since (a slashing, an exit) shows at the next epoch only.
+        """
+        spe = self.recording.slots_per_epoch
+        for candidate in range(slot, slot // spe * spe - 1, -1):
+            exchange = self.recording.best("GET", f"{STATES_PATH}/{candidate}/validators")
+            if exchange is not None and exchange.status == 200:
+                rows = Rows(recorded_answer(exchange))
+                return rows if candidate == slot else self._with_balances_of(slot, rows)
+        if slot == 0:
+            return self.recorded_rows(f"{STATES_PATH}/genesis/validators")
+        raise not_recorded(f"{STATES_PATH}/{slot}/validators")
+
+    def indices(self, ids: Iterable[str]) -> list[str]:
+        """Return validator indices for indices and public keys; unknown keys are left out."""
+        return [
+            index
+            for index in (
+                self.recording.validator_indices.get(an_id) if an_id.startswith("0x") else an_id
+                for an_id in ids
+            )
+            if index is not None
+        ]
+
+    def _with_balances_of(self, slot: int, registry: Rows) -> Rows:
+        balances = self.recording.best("GET", f"{STATES_PATH}/{slot}/validator_balances")
+        if balances is None or balances.status != 200:
+            return registry
+        by_index = {
+            row.index: row.balance for row in Rows(recorded_answer(balances)).fields if row.balance
+        }
+        return Rows(
+            registry.replace(
+                _with_balance(raw, row.balance, by_index.get(row.index))
+                for raw, row in zip(registry.raw, registry.fields, strict=True)
+            )
+        )
+
+
+def not_recorded(what: str) -> RefusalError:
+    """Return the refusal of something that a node would have but the recording has not."""
+    return RefusalError(404, f"Not in the recording: {what}")
+
+
+def _with_balance(raw: bytes, old: str | None, new: str | None) -> bytes:
+    if old is None or new is None:
+        return raw
+    return raw.replace(b'"balance":"%s"' % old.encode(), b'"balance":"%s"' % new.encode(), 1)

@@ -1,0 +1,81 @@
+"""Where the replayed chain stands now: at its end, or moving along with the wall clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells the slot that the replayed chain has reached."""
+
+    def slot(self) -> int:
+        """Return the current slot."""
+        ...
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the slot moves."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedClock:
+    """The chain stands at its last recorded slot; all recorded history is there."""
+
+    last_slot: int
+
+    def slot(self) -> int:
+        """Return the last recorded slot."""
+        return self.last_slot
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the slot moves: no."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class LiveClock:
+    """The chain moves with the wall clock until its last recorded slot, and stays there.
+
+    ``genesis_time`` is in whole Unix seconds, as the API has it; ``slot_duration_ms`` is the
+    duration that the node reports, already divided by the speed.
+    """
+
+    genesis_time: int
+    slot_duration_ms: int
+    last_slot: int
+    now: Callable[[], float] = time.time
+
+    @classmethod
+    def starting_now(
+        cls,
+        start_slot: int,
+        last_slot: int,
+        slot_duration_ms: int,
+        now: Callable[[], float] = time.time,
+    ) -> LiveClock:
+        """Return a clock that is at the beginning of ``start_slot`` now.
+
+        The API knows whole seconds of genesis only, so the slot may already be up to a second old.
+        """
+        genesis_ms = round(now() * 1000) - start_slot * slot_duration_ms
+        return cls(genesis_ms // 1000, slot_duration_ms, last_slot, now)
+
+    def slot(self) -> int:
+        """Return the slot of the wall clock, at most the last recorded one."""
+        elapsed_ms = round(self.now() * 1000) - self.genesis_time * 1000
+        return max(0, min(self.last_slot, elapsed_ms // self.slot_duration_ms))
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the slot moves: yes."""
+        return True
+
+    def seconds_until(self, slot: int) -> float:
+        """Return the seconds until ``slot`` begins, 0 if it has begun."""
+        start = self.genesis_time + slot * self.slot_duration_ms / 1000
+        return max(0.0, start - self.now())

@@ -1,0 +1,288 @@
+"""A beacon node made of recorded answers: ``python -m valmon_pipeline.devnet.replay_node``.
+
+Exact requests get the recorded body byte for byte. Requests for some validators get the rows of
+the recorded answer for all of them. What the recording does not hold is refused in the API's form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from valmon_pipeline.devnet import RECORDING_PATH
+from valmon_pipeline.devnet.answer import Answer, RefusalError, recorded_answer
+from valmon_pipeline.devnet.block_answers import BlockAnswers
+from valmon_pipeline.devnet.chain_view import ChainView
+from valmon_pipeline.devnet.clock import Clock, LiveClock, StoppedClock
+from valmon_pipeline.devnet.duty_answers import DutyAnswers
+from valmon_pipeline.devnet.node_answers import NodeAnswers
+from valmon_pipeline.devnet.question import Question
+from valmon_pipeline.devnet.recording import Recording, RecordingError
+from valmon_pipeline.devnet.reward_answers import RewardAnswers
+from valmon_pipeline.devnet.state_answers import StateAnswers
+
+Handler = Callable[[Question], Answer]
+FaultInjector = Callable[[Request], Response | None]
+
+DEFAULT_PORT: Final = 5052
+
+
+class ReplayNode:
+    """The ASGI application of a replay node, and what it replays.
+
+    ``live`` shifts the recorded clock so that ``start_slot`` (default: the first recorded slot)
+    begins now, and lets the chain run ``speed`` times as fast as recorded. Otherwise the chain
+    stands at its last recorded slot and everything recorded is final.
+
+    ``faults`` is asked before every answer; the response it returns is sent instead.
+    """
+
+    def __init__(
+        self,
+        recording_path: Path = RECORDING_PATH,
+        *,
+        live: bool = False,
+        start_slot: int | None = None,
+        speed: float = 1.0,
+        faults: FaultInjector | None = None,
+    ) -> None:
+        self.recording = Recording.load(recording_path)
+        self.clock = _clock(self.recording, live=live, start_slot=start_slot, speed=speed)
+        self.view = ChainView(self.recording, self.clock)
+        self.faults = faults
+        self.app = self._application()
+
+    @property
+    def first_epoch(self) -> int:
+        """The first epoch that can be processed from the recording; see ``Recording.epochs``."""
+        return self._epochs()[0]
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch that can be processed from the recording; see ``Recording.epochs``."""
+        return self._epochs()[-1]
+
+    def _epochs(self) -> range:
+        if not self.recording.epochs:
+            raise RecordingError(
+                f"{self.recording.name}: no epoch has all its blocks, those of the next epoch, and "
+                "the validators at three epoch boundaries"
+            )
+        return self.recording.epochs
+
+    def _application(self) -> Starlette:
+        node, states = NodeAnswers(self.view), StateAnswers(self.view)
+        blocks, rewards = BlockAnswers(self.view), RewardAnswers(self.view)
+        duties = DutyAnswers(self.view)
+        state, validator = "/eth/v1/beacon/states/{state_id}", "/eth/v1/validator"
+        get: dict[str, Handler] = {
+            "/eth/v1/config/spec": node.spec,
+            "/eth/v1/beacon/genesis": node.genesis,
+            "/eth/v1/node/syncing": node.syncing,
+            "/eth/v1/node/health": node.health,
+            f"{state}/validators": states.validators,
+            f"{state}/validators/{{validator_id}}": states.validator,
+            f"{state}/validator_balances": states.validator_balances,
+            f"{state}/committees": states.committees,
+            f"{state}/sync_committees": states.sync_committees,
+            f"{state}/finality_checkpoints": states.finality_checkpoints,
+            f"{state}/fork": states.fork,
+            f"{state}/root": states.root,
+            f"{state}/{{rest:path}}": states.other,
+            "/eth/v1/beacon/headers": blocks.headers,
+            "/eth/v1/beacon/headers/{block_id}": blocks.by_block_id,
+            "/eth/v2/beacon/blocks/{block_id}": blocks.by_block_id,
+            "/eth/v2/beacon/blocks/{block_id}/attestations": blocks.by_block_id,
+            "/eth/v1/beacon/blocks/{block_id}/attestations": blocks.by_block_id,
+            "/eth/v1/beacon/blocks/{block_id}/root": blocks.by_block_id,
+            "/eth/v1/beacon/blinded_blocks/{block_id}": blocks.by_block_id,
+            "/eth/v1/beacon/rewards/blocks/{block_id}": blocks.by_block_id,
+            f"{validator}/duties/proposer/{{epoch}}": duties.proposer,
+        }
+        post: dict[str, Handler] = {
+            f"{state}/validators": states.validators,
+            f"{state}/validator_balances": states.validator_balances,
+            f"{state}/validator_identities": states.validator_identities,
+            "/eth/v1/beacon/rewards/attestations/{epoch}": rewards.attestations,
+            "/eth/v1/beacon/rewards/sync_committee/{block_id}": rewards.sync_committee,
+            f"{validator}/duties/attester/{{epoch}}": duties.attester,
+            f"{validator}/duties/sync/{{epoch}}": duties.sync,
+            f"{validator}/liveness/{{epoch}}": duties.liveness,
+        }
+        routes = [
+            *(
+                Route(path, self._endpoint(handler), methods=["GET"])
+                for path, handler in get.items()
+            ),
+            *(
+                Route(path, self._endpoint(handler), methods=["POST"])
+                for path, handler in post.items()
+            ),
+            Route("/{path:path}", self._endpoint(_RecordedOnly(self.recording)), methods=_ANY),
+        ]
+        return Starlette(routes=routes)
+
+    def _endpoint(self, handler: Handler) -> Callable[[Request], object]:
+        async def answer(request: Request) -> Response:
+            if self.faults is not None:
+                fault = self.faults(request)
+                if fault is not None:
+                    return fault
+            question = Question(
+                request.method,
+                request.url.path,
+                request.url.query,
+                await request.body(),
+                request.headers.get("content-type", ""),
+                request.path_params,
+            )
+            result = self._ask(handler, question)
+            return Response(result.body, result.status, dict(result.headers))
+
+        return answer
+
+    def _ask(self, handler: Handler, question: Question) -> Answer:
+        try:
+            return handler(question)
+        except RefusalError as refusal:
+            exchange = self.recording.best(
+                question.method,
+                question.path,
+                question.query,
+                question.body,
+                phases=frozenset({"error"}),
+            )
+            if exchange is not None and exchange.status >= 400:
+                return recorded_answer(exchange)
+            return refusal.answer()
+
+
+_ANY: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class _RecordedOnly:
+    """Answers requests that have no rule of their own, if exactly that was recorded."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def __call__(self, question: Question) -> Answer:
+        exchange = self._recording.best(
+            question.method, question.path, question.query, question.body
+        )
+        if exchange is None:
+            raise RefusalError(404, f"Route {question.method}:{question.path} not found")
+        return recorded_answer(exchange)
+
+
+def _clock(recording: Recording, *, live: bool, start_slot: int | None, speed: float) -> Clock:
+    slots = recording.slots
+    if not live:
+        return StoppedClock(slots[-1])
+    if speed <= 0:
+        raise RecordingError(f"The speed is {speed}; it must be more than 0")
+    start = slots[0] if start_slot is None else start_slot
+    if start not in slots:
+        raise RecordingError(
+            f"{recording.name}: cannot start at slot {start}; slots {slots[0]} to {slots[-1]} are "
+            "recorded"
+        )
+    return LiveClock.starting_now(
+        start, slots[-1], max(1, round(recording.slot_duration_ms / speed))
+    )
+
+
+def serve(
+    recording: Path = RECORDING_PATH,
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    *,
+    live: bool = False,
+    start_slot: int | None = None,
+    speed: float = 1.0,
+    faults: FaultInjector | None = None,
+) -> None:
+    """Serve a recording until the process is told to stop (SIGINT, SIGTERM)."""
+    node = ReplayNode(recording, live=live, start_slot=start_slot, speed=speed, faults=faults)
+    uvicorn.Server(_server_configuration(node, host, port)).run()
+
+
+def _server_configuration(node: ReplayNode, host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        node.app,
+        host=host,
+        port=port,
+        log_level="warning",
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+    )
+
+
+class BackgroundReplayNode:
+    """A replay node in a thread of this process, on a free port of the loopback interface.
+
+    Used as a context manager; ``url`` is its address while it runs.
+    """
+
+    def __init__(self, node: ReplayNode) -> None:
+        self.node = node
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._server = uvicorn.Server(_server_configuration(node, "127.0.0.1", 0))
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """The node's address, without a trailing slash."""
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        # The socket listens already: requests that come before the server runs wait in its queue.
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and serve."""
+    parser = argparse.ArgumentParser(prog="replay_node", description=__doc__)
+    parser.add_argument("recording", nargs="?", type=Path, default=RECORDING_PATH)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--live", action="store_true", help="let the recorded chain run now")
+    parser.add_argument("--start-slot", type=int, default=None)
+    parser.add_argument("--speed", type=float, default=1.0)
+    options = parser.parse_args(arguments)
+    serve(
+        options.recording,
+        options.host,
+        options.port,
+        live=options.live,
+        start_slot=options.start_slot,
+        speed=options.speed,
+    )
+
+
+if __name__ == "__main__":
+    main()
