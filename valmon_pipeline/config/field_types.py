@@ -1,0 +1,204 @@
+"""The kinds of value a setting can have; each knows how to say what it expects.
+
+They are pydantic annotations (``Annotated[int, WholeNumber(1, 256)]``). File values arrive typed
+by YAML, values of the environment as text, so numbers written as text are read, while booleans
+and fractions are never taken for whole numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from valmon_pipeline.config.secret_url import SecretUrl, is_url_of
+
+_ESCAPES = "in a password write % as %25, @ as %40, : as %3A, / as %2F, # as %23 and ? as %3F"
+
+
+def refuse(problem: str) -> NoReturn:
+    """Refuse the value at hand; ``problem`` is a sentence for the operator, without the value."""
+    raise PydanticCustomError("valmon", "{problem}", {"problem": problem})
+
+
+class FieldType(ABC):
+    """A kind of value: ``parse`` returns it or refuses with what would have been right."""
+
+    @property
+    @abstractmethod
+    def expected(self) -> str:
+        """What is accepted, to be read after the word "expected"."""
+
+    @abstractmethod
+    def parse(self, value: object) -> object:
+        """Return the setting's value for what was written, or refuse it."""
+
+    def refuse(self) -> NoReturn:
+        """Refuse the value for being of another kind."""
+        refuse(f"expected {self.expected}")
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Validate with ``parse`` alone; serialise as pydantic would."""
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber(FieldType):
+    """An integer from ``minimum`` to ``maximum``, both included."""
+
+    minimum: int
+    maximum: int
+
+    @property
+    def expected(self) -> str:
+        return f"a whole number from {self.minimum} to {self.maximum}"
+
+    def parse(self, value: object) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,20}", value.strip()):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.refuse()
+        if not self.minimum <= value <= self.maximum:
+            self.refuse()
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionDays(FieldType):
+    """A number of days, or ``forever`` (None)."""
+
+    days: WholeNumber = WholeNumber(1, 36_500)
+
+    @property
+    def expected(self) -> str:
+        return f"{self.days.expected}, or forever"
+
+    def parse(self, value: object) -> int | None:
+        if value is None or (isinstance(value, str) and value.strip().lower() == "forever"):
+            return None
+        try:
+            return self.days.parse(value)
+        except PydanticCustomError:
+            self.refuse()
+
+
+@dataclass(frozen=True, slots=True)
+class Number(FieldType):
+    """A finite number from ``minimum`` to ``maximum``, both included."""
+
+    minimum: float
+    maximum: float
+    unit: str = ""
+
+    @property
+    def expected(self) -> str:
+        unit = f" of {self.unit}" if self.unit else ""
+        return f"a number{unit} from {self.minimum:g} to {self.maximum:g}"
+
+    def parse(self, value: object) -> float:
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                self.refuse()
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            self.refuse()
+        if not math.isfinite(value) or not self.minimum <= value <= self.maximum:
+            self.refuse()
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf(FieldType):
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    @property
+    def expected(self) -> str:
+        return " or ".join(self.words)
+
+    def parse(self, value: object) -> str:
+        if not isinstance(value, str) or value not in self.words:
+            self.refuse()
+        return value
+
+
+class SchemaName(FieldType):
+    """A PostgreSQL schema name that needs no quoting and is not one of PostgreSQL's own."""
+
+    @property
+    def expected(self) -> str:
+        return (
+            "a name of lower-case letters, digits and _, starting with a letter, "
+            "at most 40 long, not public and not beginning with pg_"
+        )
+
+    def parse(self, value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", value):
+            self.refuse()
+        if value.startswith("pg_") or value in ("public", "information_schema"):
+            self.refuse()
+        return value
+
+
+class HomeDirectory(FieldType):
+    """An absolute directory; ``~`` is the user's home."""
+
+    @property
+    def expected(self) -> str:
+        return "an absolute path, or one beginning with ~"
+
+    def parse(self, value: object) -> Path:
+        if not isinstance(value, str | Path) or not str(value).strip():
+            self.refuse()
+        try:
+            directory = Path(value).expanduser()
+        except RuntimeError:  # ~somebody who does not exist
+            self.refuse()
+        if not directory.is_absolute():
+            self.refuse()
+        return directory
+
+
+class NodeUrl(FieldType):
+    """The address of a beacon node's API."""
+
+    @property
+    def expected(self) -> str:
+        return "an address such as http://localhost:5052, with http:// or https://"
+
+    def parse(self, value: object) -> SecretUrl:
+        if isinstance(value, SecretUrl):
+            return value
+        if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+            self.refuse()
+        if not is_url_of(value, ("http", "https")) or str(SecretUrl(value)).startswith("…"):
+            refuse(f"expected {self.expected}; {_ESCAPES}")
+        return SecretUrl(value)
+
+
+class DatabaseUrl(FieldType):
+    """The address of a PostgreSQL database."""
+
+    @property
+    def expected(self) -> str:
+        return "an address such as postgresql://user:password@host:5432/database"
+
+    def parse(self, value: object) -> SecretUrl:
+        if isinstance(value, SecretUrl):
+            return value
+        schemes = ("postgresql", "postgres", "postgresql+psycopg")
+        if not isinstance(value, str) or value.partition("://")[0] not in schemes:
+            self.refuse()
+        if not is_url_of(value, schemes):
+            refuse(f"expected {self.expected}; {_ESCAPES}")
+        return SecretUrl(value)

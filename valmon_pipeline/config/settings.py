@@ -1,0 +1,165 @@
+"""The one typed model of everything that can be set."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from valmon_pipeline.config.field_types import (
+    DatabaseUrl,
+    HomeDirectory,
+    NodeUrl,
+    Number,
+    OneOf,
+    RetentionDays,
+    SchemaName,
+    WholeNumber,
+)
+from valmon_pipeline.config.secret_url import SecretUrl
+from valmon_pipeline.config.validators import ValidatorEntry, WatchedKey
+from valmon_pipeline.config.watch_list import WatchList
+
+
+def default_home() -> Path:
+    """Return the directory for valmon's data among this user's application data."""
+    return platformdirs.user_data_path("valmon")
+
+
+class Section(BaseModel):
+    """A group of keys; a key without a value means its default, an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: written for key, written in value.items() if written is not None}
+
+
+class RateLimitSettings(Section):
+    """How fast a beacon node may be asked."""
+
+    requests_per_second: Annotated[float, Number(0.1, 10_000)] = Field(
+        50.0, description="Requests a second to one beacon node, in the long run."
+    )
+    burst: Annotated[int, WholeNumber(1, 100_000)] = Field(
+        100, description="Requests that may be sent at once after a pause."
+    )
+
+
+class HttpSettings(Section):
+    """Connections to beacon nodes."""
+
+    timeout_seconds: Annotated[float, Number(0.1, 600, "seconds")] = Field(
+        10.0, description="How long one request to a beacon node may take before it is repeated."
+    )
+    max_idle_conns: Annotated[int, WholeNumber(0, 1000)] = Field(
+        20, description="Idle connections to a beacon node that are kept open for the next request."
+    )
+
+
+class DatabaseSettings(Section):
+    """Where and how results are stored."""
+
+    url: Annotated[SecretUrl | None, DatabaseUrl()] = Field(
+        None,
+        description="PostgreSQL 15 or newer to store everything in. "
+        "Without it valmon runs a PostgreSQL of its own under `home`.",
+    )
+    pool_size: Annotated[int, WholeNumber(1, 100)] = Field(
+        5, description="Database connections a process keeps open."
+    )
+    max_overflow: Annotated[int, WholeNumber(0, 100)] = Field(
+        5, description="Connections a process may open beyond `pool_size` when all are in use."
+    )
+    pool_timeout_seconds: Annotated[float, Number(0.1, 3600, "seconds")] = Field(
+        30.0, description="How long to wait for a free connection of the pool."
+    )
+    connect_timeout_seconds: Annotated[int, WholeNumber(1, 300)] = Field(
+        10, description="How long connecting to the database may take, in seconds."
+    )
+    statement_timeout_seconds: Annotated[int, WholeNumber(1, 86_400)] = Field(
+        300, description="How long one database statement may take, in seconds."
+    )
+
+
+class BackfillSettings(Section):
+    """How history is loaded."""
+
+    max_epochs_per_run: Annotated[int, WholeNumber(1, 10_000)] = Field(
+        225, description="Epochs that one Dagster run of a backfill materializes."
+    )
+
+
+class Settings(Section):
+    """Everything that can be set, with its default; made by :func:`load_settings`."""
+
+    network: Annotated[str, SchemaName()] = Field(
+        "mainnet",
+        description="Name of the network. It is also the PostgreSQL schema of its tables, "
+        "so several networks fit in one database.",
+    )
+    beacon_node_url: tuple[Annotated[SecretUrl, NodeUrl()], ...] = Field(
+        (),
+        description="Address of the beacon node's API, or a list of them in order of preference. "
+        "Credentials in it are never printed.",
+    )
+    validators: tuple[ValidatorEntry, ...] = Field(
+        (), description="Validators to watch, see [below](#validators)."
+    )
+    watched_keys: tuple[WatchedKey, ...] = Field(
+        (),
+        description="Validators to watch, in the form of "
+        "[eth-validator-watcher](#a-file-of-eth-validator-watcher).",
+    )
+    watch: Annotated[str, OneOf(("listed", "network"))] = Field(
+        "listed",
+        description="`network` watches every validator of the network; those listed keep their "
+        "labels.",
+    )
+    polling_interval_slots: Annotated[int, WholeNumber(1, 1024)] = Field(
+        8, description="Slots between two live snapshots of the watched validators."
+    )
+    worker_pool_size: Annotated[int, WholeNumber(1, 1000)] = Field(
+        10, description="Requests to a beacon node that may be under way at the same time."
+    )
+    registry_fetch_limit: Annotated[int, WholeNumber(0, 10_000_000)] = Field(
+        20_000,
+        description="Up to this many validators on the network, the whole registry is read, so "
+        "that ideal rewards are computed exactly even for a short watch list.",
+    )
+    retention_days: Annotated[int | None, RetentionDays()] = Field(
+        90, description="Days of history to keep; `forever` keeps all."
+    )
+    home: Annotated[Path, HomeDirectory()] = Field(
+        default_factory=default_home,
+        description="Directory of all state: the embedded database, Dagster's files and logs.",
+    )
+    rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    backfill: BackfillSettings = Field(default_factory=BackfillSettings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_node_is_a_list_of_one(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("beacon_node_url"), str | SecretUrl):
+            return {**value, "beacon_node_url": [value["beacon_node_url"]]}
+        return value
+
+    @property
+    def beacon_node_urls(self) -> tuple[SecretUrl, ...]:
+        """Beacon nodes in order of preference; empty when none is configured."""
+        return self.beacon_node_url
+
+    @cached_property
+    def watch_list(self) -> WatchList:
+        """The validators to watch, merged from ``validators``, ``watched_keys`` and ``watch``."""
+        entries = (*self.validators, *self.watched_keys)
+        return WatchList.of(entries, everyone=self.watch == "network")
