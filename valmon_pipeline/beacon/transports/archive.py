@@ -1,0 +1,108 @@
+"""Keeps a node's answers in an archive, or answers from one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import httpx
+
+from valmon_pipeline.beacon.archive import (
+    ArchiveWriter,
+    Exchange,
+    RequestKey,
+    body_as_json,
+    kept_headers,
+    request_key,
+)
+
+PHASES: Final = ("final", "live", "slot", "head", "static")
+"""Phases from the best to the last choice when a request was recorded in several."""
+
+
+class NotInArchiveError(Exception):
+    """The archive holds no answer to this request."""
+
+
+class RecordingTransport(httpx.AsyncBaseTransport):
+    """Writes every final answer to an archive before it is returned."""
+
+    def __init__(
+        self, inner: httpx.AsyncBaseTransport, writer: ArchiveWriter, *, phase: str = "live"
+    ) -> None:
+        self._inner = inner
+        self._writer = writer
+        self._phase = phase
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request and record the exchange."""
+        started = time.monotonic()
+        response = await self._inner.handle_async_request(request)
+        await response.aread()
+        query = request.url.query.decode("ascii")
+        self._writer.append(
+            Exchange(
+                method=request.method,
+                path=request.url.raw_path.split(b"?")[0].decode("ascii"),
+                query=query or None,
+                query_is_raw=bool(query),
+                request_body=body_as_json(request.content),
+                status=response.status_code,
+                headers=kept_headers(response.headers),
+                body=body_as_json(response.content),
+                phase=self._phase,
+                t=time.time(),
+                ms=(time.monotonic() - started) * 1000,
+            )
+        )
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections; the writer stays open."""
+        await self._inner.aclose()
+
+
+class ReplayTransport(httpx.AsyncBaseTransport):
+    """Answers from recorded exchanges instead of a node.
+
+    Of several answers to the same request the one of the best phase counts (see :data:`PHASES`),
+    among those the last.
+    """
+
+    def __init__(self, exchanges: Iterable[Exchange]) -> None:
+        self._answers: dict[RequestKey, Exchange] = {}
+        for exchange in exchanges:
+            known = self._answers.get(exchange.key)
+            if known is None or _preference(exchange) <= _preference(known):
+                self._answers[exchange.key] = exchange
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer as recorded.
+
+        Raises:
+            NotInArchiveError: the request was not recorded.
+        """
+        key = request_key(
+            request.method,
+            request.url.raw_path.split(b"?")[0].decode("ascii"),
+            request.url.query.decode("ascii"),
+            await request.aread(),
+        )
+        exchange = self._answers.get(key)
+        if exchange is None:
+            body = key.body[:80].decode(errors="replace")
+            raise NotInArchiveError(
+                f"the archive has no answer to {key.method} {key.path}"
+                f"{'?' + key.query if key.query else ''} {body}".rstrip()
+            )
+        return httpx.Response(
+            exchange.status,
+            headers=exchange.response_headers,
+            content=exchange.content,
+            request=request,
+        )
+
+
+def _preference(exchange: Exchange) -> int:
+    return PHASES.index(exchange.phase) if exchange.phase in PHASES else len(PHASES)
