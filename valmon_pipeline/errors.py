@@ -51,6 +51,10 @@ class NodeNotReadyError(BeaconApiError):
     """The node is syncing, optimistic, or of another network: its answers must not be stored."""
 
 
+class EpochNotFinalError(BeaconApiError):
+    """The epoch was asked for before the chain has settled it; try again when it is finalized."""
+
+
 class StorageError(ValmonError):
     """The database is away, full, of another network, or refused a write; nothing was stored."""
 

@@ -1,0 +1,272 @@
+"""Facts of an epoch that were derived twice, compared; each comparison is an asset check.
+
+A check never stops the storing of an epoch: what must not be stored is refused by its table's contract.
+It says which rows disagree, so that somebody can find out whether the node or valmon is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.network_totals import slashed_when_rewarded
+from valmon_pipeline.assets.rewards import reported_ideal_rewards, reported_seat_reward
+from valmon_pipeline.chain.rewards import is_inactivity_leak
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.chain.status import is_active, is_eligible
+from valmon_pipeline.frames.conform import conform
+
+Frames = Mapping[str, pd.DataFrame]
+MAX_EXAMPLES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one check found in one epoch. ``offenders`` are the failing rows with what they show."""
+
+    asset: str
+    name: str
+    epoch: int
+    checked: int
+    offenders: pd.DataFrame
+
+    @property
+    def passed(self) -> bool:
+        return self.offenders.empty
+
+    @property
+    def detail(self) -> str:
+        """One line of examples; empty when the check passed."""
+        rows = self.offenders.head(MAX_EXAMPLES).to_dict("records")
+        return "; ".join(", ".join(f"{k}={v}" for k, v in row.items()) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochCheck:
+    """A check of one asset: its name, what it promises, and the comparison itself."""
+
+    asset: str
+    name: str
+    description: str
+    compare: Callable[[ChainSpec, EpochAnswers, Frames], tuple[int, pd.DataFrame]]
+
+    def run(self, spec: ChainSpec, answers: EpochAnswers, frames: Frames) -> CheckResult:
+        """Compare; the result names the epoch."""
+        checked, offenders = self.compare(spec, answers, frames)
+        return CheckResult(self.asset, self.name, answers.epoch, checked, offenders)
+
+
+def _duty_per_active_validator(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    registry = answers.registry_at_start
+    active = np.intersect1d(
+        answers.watched, registry.validator_index[is_active(registry, answers.epoch)]
+    )
+    with_duty = frames["attestation_duties"]["validator_index"].to_numpy(np.int64)
+    without = np.setdiff1d(active, with_duty)
+    unexpected = np.setdiff1d(with_duty, active)
+    return len(active), pd.DataFrame(
+        {
+            "validator_index": np.concatenate([without, unexpected]),
+            "found": ["no duty though active"] * len(without)
+            + ["duty though not active"] * len(unexpected),
+        }
+    )
+
+
+def _proposers_match_blocks(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    duties = frames["proposer_duties"].set_index("slot")["validator_index"]
+    blocks = frames["blocks"].set_index("slot")["proposer_index"].dropna()
+    both = pd.DataFrame({"duty": duties.reindex(blocks.index), "block": blocks})
+    wrong = both[(both["duty"] != both["block"]).fillna(True)]
+    return len(both), wrong.reset_index()
+
+
+def _flags_match_rewards(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    """A flag earned shows as a reward, a flag missed as a penalty (none for the head).
+
+    Slashed validators are fined whatever they voted, a leak pays nothing for any flag, and without
+    effective balance every amount is zero: there the two say different things by the rules. An ideal
+    reward that rounds to zero says nothing either.
+    """
+    outcomes = frames["attestation_outcomes"]
+    joined = frames["attestation_rewards"].merge(
+        outcomes[["validator_index", "source_timely", "target_timely", "head_timely"]],
+        on="validator_index",
+        how="inner",
+    )
+    registry = answers.registry_at_end
+    slashed = registry.validator_index[slashed_when_rewarded(spec, answers)]
+    joined = joined[
+        ~joined["validator_index"].isin(slashed) & (joined["effective_balance"] > 0)
+    ]
+    leak = is_inactivity_leak(spec, answers.epoch, answers.finalized_epoch_at_transition)
+    wrong = pd.Series(False, index=joined.index)
+    for component in ("source", "target", "head"):
+        reward, flag = joined[f"{component}_reward"], joined[f"{component}_timely"]
+        if leak:
+            earned = reward >= 0
+            expected = flag | (component == "head")
+        else:
+            rounds_to_zero = (joined[f"ideal_{component}"] == 0).fillna(False).astype(bool)
+            earned = (reward > 0) | (rounds_to_zero & flag)
+            expected = flag
+        wrong |= earned != expected
+    columns = ["validator_index", "source_timely", "source_reward", "target_timely"]
+    columns += ["target_reward", "head_timely", "head_reward"]
+    return len(joined), joined.loc[wrong, columns]
+
+
+def _ideal_matches_node(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    frame = frames["attestation_rewards"]
+    balances = np.unique(frame["effective_balance"].to_numpy(np.int64))
+    reported, known = reported_ideal_rewards(answers, balances)
+    ours = frame.drop_duplicates("effective_balance").set_index("effective_balance").loc[balances]
+    compared = pd.DataFrame(
+        {
+            "effective_balance": balances,
+            "source": ours["ideal_source"].to_numpy(np.int64, na_value=0),
+            "node_source": reported.source,
+            "target": ours["ideal_target"].to_numpy(np.int64, na_value=0),
+            "node_target": reported.target,
+            "head": ours["ideal_head"].to_numpy(np.int64, na_value=0),
+            "node_head": reported.head,
+        }
+    )[known & ours["ideal_total"].notna().to_numpy()]
+    wrong = (
+        (compared["source"] != compared["node_source"])
+        | (compared["target"] != compared["node_target"])
+        | (compared["head"] != compared["node_head"])
+    )
+    return len(compared), compared[wrong]
+
+
+def _reward_per_eligible_validator(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    registry = answers.registry_at_end
+    eligible = np.intersect1d(
+        answers.watched, registry.validator_index[is_eligible(registry, answers.epoch)]
+    )
+    rewarded = frames["attestation_rewards"]["validator_index"].to_numpy(np.int64)
+    return len(eligible), pd.DataFrame({"validator_index": np.setdiff1d(eligible, rewarded)})
+
+
+def _rewards_within_attainable(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    frame = frames["attestation_rewards"]
+    known = frame[frame["attainable_total"].notna()]
+    # Inactivity penalties come on top of the three components and are never "attainable".
+    earned = known["total_reward"] + known["inactivity_penalty"]
+    wrong = (earned > known["attainable_total"]) | (known["attainable_total"] > known["ideal_total"])
+    columns = ["validator_index", "total_reward", "attainable_total", "ideal_total"]
+    return len(known), known.loc[wrong, columns]
+
+
+def _sync_reward_per_seat(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    per_seat = reported_seat_reward(spec, answers)
+    duties = frames["sync_duties"].merge(frames["sync_rewards"], on=["epoch", "validator_index"])
+    if per_seat is None:
+        return 0, duties.iloc[:0]
+    net = duties["participated"].astype(np.int64) - duties["missed"]
+    expected = net * per_seat
+    ideal = (duties["ideal_reward"] == duties["due"].astype(np.int64) * per_seat).fillna(True)
+    wrong = (duties["reward"] != expected) | ~ideal.astype(bool)
+    columns = ["validator_index", "participated", "missed", "reward", "ideal_reward"]
+    return len(duties), duties.loc[wrong, columns].assign(per_seat=per_seat)
+
+
+def _block_reward_goes_to_proposer(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    rewards = frames["block_rewards"].merge(
+        frames["blocks"][["slot", "proposer_index"]].rename(columns={"proposer_index": "block"}),
+        on="slot",
+        how="left",
+    )
+    wrong = (rewards["proposer_index"] != rewards["block"]).fillna(True).astype(bool)
+    return len(rewards), rewards.loc[wrong, ["slot", "proposer_index", "block"]]
+
+
+EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
+    EpochCheck(
+        "attestation_duties",
+        "every_active_validator_has_one_duty",
+        "Watched validators have a duty if and only if they are active in the epoch.",
+        _duty_per_active_validator,
+    ),
+    EpochCheck(
+        "proposer_duties",
+        "proposers_match_blocks",
+        "Each block was proposed by the validator whose duty it was.",
+        _proposers_match_blocks,
+    ),
+    EpochCheck(
+        "attestation_outcomes",
+        "flags_match_rewards",
+        "Timely flags derived from blocks agree with the sign of the rewards the node reports.",
+        _flags_match_rewards,
+    ),
+    EpochCheck(
+        "attestation_rewards",
+        "every_eligible_validator_has_a_reward",
+        "The node reports a reward for every watched validator that is eligible.",
+        _reward_per_eligible_validator,
+    ),
+    EpochCheck(
+        "attestation_rewards",
+        "ideal_rewards_match_node",
+        "Ideal rewards computed here equal the node's, per effective balance.",
+        _ideal_matches_node,
+    ),
+    EpochCheck(
+        "attestation_rewards",
+        "rewards_within_attainable",
+        "Nobody earned more than was attainable, and attainable is never above ideal.",
+        _rewards_within_attainable,
+    ),
+    EpochCheck(
+        "block_rewards",
+        "rewards_go_to_proposers",
+        "Block rewards name the proposer of the block.",
+        _block_reward_goes_to_proposer,
+    ),
+    EpochCheck(
+        "sync_rewards",
+        "rewards_match_seats",
+        "Sync rewards are net seats times the reward per seat.",
+        _sync_reward_per_seat,
+    ),
+)
+
+
+def check_results_frame(results: Sequence[CheckResult], at: datetime) -> pd.DataFrame:
+    """Frame ``check_results``: a row per check of the epoch."""
+    return conform(
+        "check_results",
+        {
+            "epoch": np.array([result.epoch for result in results]),
+            "check_name": [f"{result.asset}.{result.name}" for result in results],
+            "passed": np.array([result.passed for result in results]),
+            "severity": np.full(len(results), "error"),
+            "failing_count": np.array([len(result.offenders) for result in results]),
+            "detail": [result.detail for result in results],
+            "at": pd.DatetimeIndex([at] * len(results)),
+        },
+    )

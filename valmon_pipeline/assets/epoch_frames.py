@@ -1,0 +1,78 @@
+"""Every frame of an epoch from the node's answers about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+
+from valmon_pipeline.assets.chain import blocks_frame, network_epochs_frame
+from valmon_pipeline.assets.checks import EPOCH_CHECKS, CheckResult, check_results_frame
+from valmon_pipeline.assets.duties import (
+    attestation_duties_frame,
+    proposer_duties_frame,
+    sync_duties_frame,
+)
+from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.network_totals import network_totals
+from valmon_pipeline.assets.performance import attestation_outcomes_frame
+from valmon_pipeline.assets.rewards import (
+    attestation_rewards_frame,
+    block_rewards_frame,
+    sync_rewards_frame,
+)
+from valmon_pipeline.assets.scores import effectiveness_scores_frame
+from valmon_pipeline.assets.validators import validator_snapshots_frame
+from valmon_pipeline.chain.attestations import attestation_outcomes
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.chain.sync_committee import sync_participation
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFrames:
+    """The frames of one epoch by table name, ready to be stored together, and its check results."""
+
+    epoch: int
+    tables: Mapping[str, pd.DataFrame]
+    checks: Sequence[CheckResult]
+
+
+def compute_epoch_frames(
+    spec: ChainSpec, answers: EpochAnswers, *, watch_is_network: bool, at: datetime
+) -> EpochFrames:
+    """Every frame of an epoch from the node's answers; pure, apart from the time it is given."""
+    blocks = [answers.blocks[slot] for slot in answers.canonical.slot.tolist()]
+    end = spec.first_slot(answers.epoch + 1)
+    outcomes = attestation_outcomes(
+        spec, answers.epoch, answers.committees, answers.canonical, blocks
+    )
+    participation = sync_participation(
+        spec, answers.sync_committee, [block for block in blocks if block.slot < end]
+    )
+    totals = network_totals(spec, answers, outcomes)
+    frames: dict[str, pd.DataFrame] = {
+        "blocks": blocks_frame(spec, answers),
+        "validator_snapshots": validator_snapshots_frame(spec, answers),
+        "attestation_duties": attestation_duties_frame(answers),
+        "proposer_duties": proposer_duties_frame(answers),
+        "sync_duties": sync_duties_frame(answers, participation),
+        "attestation_outcomes": attestation_outcomes_frame(answers, outcomes),
+        "attestation_rewards": attestation_rewards_frame(spec, answers, outcomes, totals),
+        "block_rewards": block_rewards_frame(answers),
+        "sync_rewards": sync_rewards_frame(spec, answers, participation, totals),
+        "network_epochs": network_epochs_frame(spec, answers, totals, at),
+    }
+    frames["effectiveness_scores"] = effectiveness_scores_frame(
+        answers.epoch,
+        watch_is_network=watch_is_network,
+        attestation_outcomes=frames["attestation_outcomes"],
+        attestation_rewards=frames["attestation_rewards"],
+        proposer_duties=frames["proposer_duties"],
+        sync_duties=frames["sync_duties"],
+        watched=answers.watched,
+    )
+    checks = [check.run(spec, answers, frames) for check in EPOCH_CHECKS]
+    frames["check_results"] = check_results_frame(checks, at)
+    return EpochFrames(answers.epoch, frames, checks)

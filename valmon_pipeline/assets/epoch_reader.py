@@ -1,0 +1,264 @@
+"""Everything the node has to say about one epoch, read from one node and checked to be one chain.
+
+Epoch E needs the blocks of its inclusion window (first slot of E to last slot of E+1), the registry at
+both ends of E, the committees, the proposers, the sync committee, the rewards that the node reports for
+E and the finality that decides whether a leak was on. See ``domain`` facts in the consensus
+specification: inclusion windows (EIP-7045), rewards applied at the transition E+1 to E+2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from valmon_pipeline.beacon.answers import (
+    AttestationRewards,
+    BlockRewards,
+    Genesis,
+    ProposerDuties,
+    SyncCommitteeRewards,
+)
+from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.beacon.validator_ids import EVERYONE
+from valmon_pipeline.chain.blocks import Block, BlockHeader
+from valmon_pipeline.chain.canonical import CanonicalChain
+from valmon_pipeline.chain.committees import Committees
+from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.errors import EpochNotFinalError, NodeNotReadyError
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whom to monitor: single validators by index or public key, or the whole network.
+
+    ``registry_limit``: up to this many active validators the whole registry is read even for a few
+    watched ones, so that ideal rewards are computed exactly instead of taken from the node.
+    """
+
+    indices: frozenset[int] = frozenset()
+    pubkeys: frozenset[str] = frozenset()
+    network: bool = False
+    registry_limit: int = 20_000
+
+    @property
+    def ids(self) -> list[int | str]:
+        """What to ask the node for: indices ascending, then public keys."""
+        return [*sorted(self.indices), *sorted(self.pubkeys)]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochAnswers:
+    """One node's answers about one epoch; every part belongs to the same canonical chain.
+
+    ``registry_at_start`` and ``registry_at_end`` are the states at the first slots of E and E+1. They
+    hold the whole network if ``whole_registry``, else the watched validators. ``watched`` are the
+    watched indices known at the end of E, ascending. ``unknown_ids`` were asked for but do not exist.
+    """
+
+    epoch: int
+    node: str
+    canonical: CanonicalChain
+    blocks: Mapping[int, Block]
+    committees: Committees
+    proposer_duties: ProposerDuties
+    sync_committee: Int64Array
+    registry_at_start: ValidatorRegistry
+    registry_at_end: ValidatorRegistry
+    whole_registry: bool
+    watched: Int64Array
+    unknown_ids: tuple[int | str, ...]
+    attestation_rewards: AttestationRewards
+    block_rewards: Mapping[int, BlockRewards]
+    sync_rewards: Mapping[int, SyncCommitteeRewards]
+    finalized_epoch_at_transition: int
+
+
+class EpochReader:
+    """Reads epochs from one node; neighbouring epochs share their blocks and registries.
+
+    At most two epochs of blocks and two registries are kept, whatever the length of the run.
+    """
+
+    def __init__(self, client: BeaconClient, spec: ChainSpec, genesis: Genesis, watch: Watch) -> None:
+        self.client = client
+        self.spec = spec
+        self.genesis = genesis
+        self._watch = watch
+        self._headers: dict[int, BlockHeader | None] = {}
+        self._blocks: dict[int, Block] = {}
+        self._registries: dict[int, ValidatorRegistry] = {}
+        self._finalized_epoch = -1
+
+    @classmethod
+    async def open(cls, client: BeaconClient, watch: Watch) -> EpochReader:
+        """Read the chain's constants and refuse a node whose answers must not be stored.
+
+        Raises:
+            NodeNotReadyError: the node is syncing or optimistic.
+            BeaconApiError: it does not answer as the API promises.
+        """
+        spec, genesis, syncing = await asyncio.gather(
+            client.spec(), client.genesis(), client.syncing()
+        )
+        if syncing.is_syncing or syncing.is_optimistic:
+            state = "syncing" if syncing.is_syncing else "optimistic"
+            raise NodeNotReadyError(
+                f"{client.name} is {state} (head slot {syncing.head_slot}, {syncing.sync_distance} behind): "
+                "its answers are not stored. Wait until it has caught up, or name another node."
+            )
+        return cls(client, spec, genesis, watch)
+
+    async def finalized_epoch(self) -> int:
+        """The node's finalized epoch, now."""
+        checkpoints = await self.client.finality_checkpoints("head")
+        self._finalized_epoch = checkpoints.finalized.epoch
+        return self._finalized_epoch
+
+    async def require_final(self, epoch: int) -> None:
+        """Refuse an epoch whose rows could still change.
+
+        Raises:
+            EpochNotFinalError: the finalized epoch is below E+2, where the rewards of E are settled.
+        """
+        if self._finalized_epoch < epoch + 2 and await self.finalized_epoch() < epoch + 2:
+            raise EpochNotFinalError(
+                f"epoch {epoch} is not final yet: its rewards are settled when epoch {epoch + 2} is "
+                f"finalized, and {self.client.name} has finalized epoch {self._finalized_epoch}"
+            )
+
+    async def read(self, epoch: int) -> EpochAnswers:
+        """Read everything about a final epoch.
+
+        Raises:
+            EpochNotFinalError: the epoch is not final yet.
+            UnsupportedForkError: the epoch or its window lies in a fork without implemented rules.
+            ChainRuleViolationError: the answers do not belong to one chain.
+            BeaconApiError: the node cannot give an answer, or gives a malformed one.
+        """
+        spec, client = self.spec, self.client
+        spec.require_supported(epoch)
+        await self.require_final(epoch)
+        first, end = spec.first_slot(epoch), spec.first_slot(epoch + 1)
+        self._forget_before(first)
+
+        committees, proposer_duties, sync_committee, checkpoints, canonical = await asyncio.gather(
+            client.committees(first, epoch),
+            client.proposer_duties(epoch),
+            client.sync_committee(first, epoch),
+            client.finality_checkpoints(spec.first_slot(epoch + 2)),
+            self._canonical_chain(first, spec.last_slot(epoch + 1)),
+        )
+        whole = self._watch.network or len(committees.validator_index) <= self._watch.registry_limit
+        at_start, at_end = await asyncio.gather(
+            self._registry(first, whole), self._registry(end, whole)
+        )
+        watched, unknown = self._resolve_watched(at_end, whole)
+        rewards, block_rewards, sync_rewards = await asyncio.gather(
+            client.attestation_rewards(epoch, EVERYONE if self._watch.network else watched),
+            self._block_rewards(canonical, end, watched),
+            self._sync_rewards(canonical, end, np.intersect1d(watched, sync_committee)),
+        )
+        return EpochAnswers(
+            epoch=epoch,
+            node=client.name,
+            canonical=canonical,
+            blocks={slot: self._blocks[slot] for slot in canonical.slot.tolist()},
+            committees=committees,
+            proposer_duties=proposer_duties,
+            sync_committee=sync_committee,
+            registry_at_start=at_start,
+            registry_at_end=at_end,
+            whole_registry=whole,
+            watched=watched,
+            unknown_ids=unknown,
+            attestation_rewards=rewards,
+            block_rewards=block_rewards,
+            sync_rewards=sync_rewards,
+            finalized_epoch_at_transition=checkpoints.finalized.epoch,
+        )
+
+    async def _canonical_chain(self, first: int, last: int) -> CanonicalChain:
+        """Headers by slot, blocks by root: a block asked for by its root cannot be another one."""
+        missing = [slot for slot in range(first, last + 1) if slot not in self._headers]
+        headers = await asyncio.gather(*(self.client.header(slot) for slot in missing))
+        self._headers.update(zip(missing, headers, strict=True))
+        present = [
+            header for slot in range(first, last + 1) if (header := self._headers[slot]) is not None
+        ]
+        canonical = CanonicalChain.from_headers(present, first_slot=first, last_slot=last)
+        wanted = [header for header in present if header.slot not in self._blocks]
+        blocks = await asyncio.gather(*(self.client.block(header.root) for header in wanted))
+        for header, block in zip(wanted, blocks, strict=True):
+            self._blocks[header.slot] = block
+        return canonical
+
+    async def _registry(self, slot: int, whole: bool) -> ValidatorRegistry:
+        registry = self._registries.get(slot)
+        if registry is None:
+            registry = await self.client.validators(slot, EVERYONE if whole else self._watch.ids)
+            self._registries[slot] = registry
+        return registry
+
+    def _resolve_watched(
+        self, registry: ValidatorRegistry, whole: bool
+    ) -> tuple[Int64Array, tuple[int | str, ...]]:
+        if self._watch.network:
+            return registry.validator_index, ()
+        by_index = np.isin(registry.validator_index, np.fromiter(self._watch.indices, np.int64))
+        wanted_keys = np.array(
+            [bytes.fromhex(key.removeprefix("0x")) for key in sorted(self._watch.pubkeys)], dtype="S48"
+        )
+        # Fixed-width byte strings compare whole keys at once; a key never ends in a zero byte that matters,
+        # since both sides are padded alike.
+        keys = np.ascontiguousarray(registry.pubkey).view("S48").reshape(-1)
+        by_key = np.isin(keys, wanted_keys)
+        known_keys = {bytes(row).hex() for row in registry.pubkey[by_key]}
+        known_indices = set(registry.validator_index[by_index].tolist())
+        unknown: list[int | str] = sorted(self._watch.indices - known_indices)
+        unknown += sorted(
+            key for key in self._watch.pubkeys if key.removeprefix("0x") not in known_keys
+        )
+        mask = by_index | by_key if whole else np.ones(len(registry), dtype=np.bool_)
+        return registry.validator_index[mask], tuple(unknown)
+
+    async def _block_rewards(
+        self, canonical: CanonicalChain, end: int, watched: Int64Array
+    ) -> Mapping[int, BlockRewards]:
+        ours = set(watched.tolist())
+        slots = [
+            slot
+            for slot in canonical.slot.tolist()
+            if slot < end and self._blocks[slot].proposer_index in ours
+        ]
+        rewards = await asyncio.gather(
+            *(self.client.block_rewards(canonical.root_at(slot)) for slot in slots)
+        )
+        return dict(zip(slots, rewards, strict=True))
+
+    async def _sync_rewards(
+        self, canonical: CanonicalChain, end: int, members: Int64Array
+    ) -> Mapping[int, SyncCommitteeRewards]:
+        if len(members) == 0:
+            return {}
+        slots = [slot for slot in canonical.slot.tolist() if slot < end]
+        # All members: at most one committee (512 rows on mainnet), and enough to derive the reward per seat.
+        rewards = await asyncio.gather(
+            *(self.client.sync_committee_rewards(canonical.root_at(slot), EVERYONE) for slot in slots)
+        )
+        return dict(zip(slots, rewards, strict=True))
+
+    def _forget_before(self, slot: int) -> None:
+        kept: tuple[dict[int, object], ...] = (self._headers, self._blocks, self._registries)  # type: ignore[assignment]
+        for cache in kept:
+            for old in [key for key in cache if key < slot]:
+                del cache[old]
+
+
+def newest_epoch_readable(finalized_epoch: int) -> int:
+    """The newest epoch whose rows are final: E with finalized epoch E+2 (negative: none yet)."""
+    return finalized_epoch - 2
+

@@ -1,0 +1,209 @@
+"""Materialize epochs: read, compute, check and store each in one transaction of its own.
+
+This is the one operation behind live work, backfills, history by day and tests. One epoch's failure
+leaves what was stored for it before, and does not touch the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
+from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
+from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.errors import (
+    BeaconApiError,
+    BeaconUnreachableError,
+    StorageError,
+    ValmonError,
+)
+from valmon_pipeline.storage.warehouse import NetworkIdentity, Warehouse
+
+logger = logging.getLogger(__name__)
+
+EPOCH_DEADLINE_SECONDS: Final = 120.0
+_PROBE_SECONDS: Final = 5.0
+_MILLISECONDS_PER_DAY: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """One stored epoch: its frames' checks, and what it took."""
+
+    epoch: int
+    node: str
+    frames: EpochFrames
+    unknown_ids: tuple[int | str, ...]
+    seconds: float
+    requests: int
+    bytes_received: int
+
+
+@dataclass(slots=True)
+class RunOutcome:
+    """The epochs a run stored, and the reason for each that it could not."""
+
+    reports: list[EpochReport] = field(default_factory=list)
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What reading an epoch gave: answers or the error, and what it took."""
+
+    answers: EpochAnswers | Exception
+    started: float
+    requests: int
+    bytes_received: int
+
+
+class EpochMaterializer:
+    """Materializes epochs with one node and one warehouse.
+
+    While an epoch is computed and stored, the next one is being read: at most two epochs are in memory.
+    """
+
+    def __init__(
+        self,
+        open_client: Callable[[], AbstractAsyncContextManager[BeaconClient]],
+        warehouse: Warehouse,
+        watch: Watch,
+        *,
+        deadline_seconds: float = EPOCH_DEADLINE_SECONDS,
+    ) -> None:
+        self._open_client = open_client
+        self._warehouse = warehouse
+        self._watch = watch
+        self._deadline_seconds = deadline_seconds
+
+    def run(
+        self,
+        epochs: Sequence[int],
+        on_stored: Callable[[EpochReport], None] = lambda report: None,
+        on_failed: Callable[[int, str], None] = lambda epoch, reason: None,
+    ) -> RunOutcome:
+        """Materialize epochs in the order given, each in a transaction of its own.
+
+        An epoch that fails is recorded and the next one is tried, unless the node or the database is
+        gone altogether: then the remaining epochs fail with that reason.
+
+        Raises:
+            BeaconApiError: no node is ready to be read from at all.
+            StorageError: the database is away, or holds the data of another network.
+        """
+        return asyncio.run(self._run(epochs, on_stored, on_failed))
+
+    async def _run(
+        self,
+        epochs: Sequence[int],
+        on_stored: Callable[[EpochReport], None],
+        on_failed: Callable[[int, str], None],
+    ) -> RunOutcome:
+        outcome = RunOutcome()
+
+        def fail(epoch: int, reason: str) -> None:
+            outcome.failures[epoch] = reason
+            on_failed(epoch, reason)
+
+        async with self._open_client() as client:
+            reader = await EpochReader.open(client, self._watch)
+            self._warehouse.bind_network(network_identity(reader))
+            reading = asyncio.create_task(self._read(reader, epochs[0])) if epochs else None
+            for position, epoch in enumerate(epochs):
+                assert reading is not None
+                read = await reading
+                following = epochs[position + 1 :]
+                reading = (
+                    asyncio.create_task(self._read(reader, following[0])) if following else None
+                )
+                stored = await asyncio.to_thread(self._compute_and_store, reader.spec, read)
+                if isinstance(stored, EpochReport):
+                    outcome.reports.append(stored)
+                    on_stored(stored)
+                    continue
+                fail(epoch, _reason(stored))
+                if gone := await self._what_is_gone(client, stored):
+                    if reading is not None:
+                        reading.cancel()
+                    for skipped in following:
+                        fail(skipped, f"not tried: {gone}")
+                    break
+        return outcome
+
+    async def _read(self, reader: EpochReader, epoch: int) -> _Read:
+        started = time.monotonic()
+        before = replace(reader.client.statistics)
+        answers: EpochAnswers | Exception
+        try:
+            with reader.client.deadline(self._deadline_seconds):
+                answers = await reader.read(epoch)
+        except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
+            answers = error
+        after = replace(reader.client.statistics)
+        return _Read(
+            answers,
+            started,
+            after.requests - before.requests,
+            after.bytes_received - before.bytes_received,
+        )
+
+    def _compute_and_store(self, spec: ChainSpec, read: _Read) -> EpochReport | Exception:
+        if isinstance(read.answers, Exception):
+            return read.answers
+        try:
+            frames = compute_epoch_frames(
+                spec, read.answers, watch_is_network=self._watch.network, at=datetime.now(UTC)
+            )
+            self._warehouse.replace_epoch(read.answers.epoch, frames.tables)
+        except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
+            return error
+        return EpochReport(
+            epoch=read.answers.epoch,
+            node=read.answers.node,
+            frames=frames,
+            unknown_ids=read.answers.unknown_ids,
+            seconds=time.monotonic() - read.started,
+            requests=read.requests,
+            bytes_received=read.bytes_received,
+        )
+
+    async def _what_is_gone(self, client: BeaconClient, error: Exception) -> str | None:
+        """Whether trying further epochs makes sense: the reason if the node or the database is away."""
+        try:
+            if isinstance(error, StorageError):
+                await asyncio.to_thread(self._warehouse.ping)
+            elif isinstance(error, BeaconUnreachableError):
+                with client.deadline(_PROBE_SECONDS):
+                    await client.syncing()
+        except (BeaconApiError, StorageError) as away:
+            return str(away)
+        return None
+
+
+def network_identity(reader: EpochReader) -> NetworkIdentity:
+    """Which network the reader's node is of: what the warehouse compares with its own."""
+    spec, genesis = reader.spec, reader.genesis
+    return NetworkIdentity(
+        config_name=spec.config_name,
+        genesis_time=genesis.genesis_time,
+        genesis_validators_root=genesis.genesis_validators_root,
+        slots_per_epoch=spec.slots_per_epoch,
+        slot_duration_ms=spec.slot_duration_ms,
+        partition_epochs=max(1, _MILLISECONDS_PER_DAY // spec.epoch_duration_ms),
+    )
+
+
+def _reason(error: Exception) -> str:
+    """One line for people; a bug in valmon also leaves its traceback in the log."""
+    if isinstance(error, ValmonError):
+        return str(error)
+    logger.error("unexpected error while materializing an epoch", exc_info=error)
+    return f"unexpected {type(error).__name__}: {error} (a bug in valmon: see the log)"

@@ -1,0 +1,148 @@
+"""What the Dagster UI shows beside each stored epoch: counts, sums, cost, and a plot where it helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from valmon_pipeline.assets.materialization import EpochReport
+from valmon_pipeline.assets.plots import Series, stacked_bars
+
+_GREEN: Final = "#3a9d5d"
+_AMBER: Final = "#e0a030"
+_RED: Final = "#c8443c"
+Metadata = dict[str, Any]
+
+
+def epoch_metadata(report: EpochReport, table: str) -> Metadata:
+    """Metadata of one asset's materialization for one epoch."""
+    frame = report.frames.tables[table]
+    describe = _DESCRIPTIONS.get(table)
+    return {
+        "dagster/partition_row_count": len(frame),
+        **(describe(frame, report.frames.tables) if describe else {}),
+        "node": report.node,
+        "epoch_seconds": round(report.seconds, 3),
+        "epoch_requests": report.requests,
+        "epoch_bytes_received": report.bytes_received,
+        **({"unknown_validators": str(list(report.unknown_ids))} if report.unknown_ids else {}),
+    }
+
+
+def _blocks(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    missed = frame.loc[frame["status"] == "missed", "slot"].tolist()
+    return {
+        "blocks_proposed": len(frame) - len(missed),
+        "blocks_missed": len(missed),
+        "missed_slots": str(missed),
+    }
+
+
+def _attestation_outcomes(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    included = frame["included"].to_numpy(np.bool_)
+    late = (
+        included
+        & (frame["inclusion_slot"] > frame["earliest_inclusion_slot"]).fillna(False).to_numpy()
+    )
+    slots, at = np.unique(frame["slot"].to_numpy(np.int64), return_inverse=True)
+
+    def per_slot(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> list[int]:
+        counted: list[int] = np.bincount(at[mask], minlength=len(slots)).tolist()
+        return counted
+
+    delay = frame["inclusion_delay"].mean()
+    return {
+        "duties": len(frame),
+        "missed": int((~included).sum()),
+        "late": int(late.sum()),
+        "mean_inclusion_delay": None if pd.isna(delay) else round(float(delay), 4),
+        "head_wrong": int((included & ~frame["head_correct"].to_numpy(np.bool_)).sum()),
+        "by_slot": dg.MetadataValue.md(
+            stacked_bars(
+                "Attestations by duty slot",
+                [str(slot) for slot in slots.tolist()],
+                [
+                    Series("on time", _GREEN, per_slot(included & ~late)),
+                    Series("late", _AMBER, per_slot(late)),
+                    Series("missed", _RED, per_slot(~included)),
+                ],
+            )
+        ),
+    }
+
+
+def _attestation_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    ideal = frame["ideal_total"]
+    known = ideal.notna()
+    return {
+        "earned_gwei": int(frame["total_reward"].sum()),
+        "ideal_gwei": int(ideal[known].sum()),
+        "missed_gwei": int((ideal[known] - frame.loc[known, "total_reward"]).sum()),
+        "inactivity_penalty_gwei": int(frame["inactivity_penalty"].sum()),
+    }
+
+
+def _block_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    return {"earned_gwei": int(frame["total"].sum())}
+
+
+def _sync_duties(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    return {"due": int(frame["due"].sum()), "missed": int(frame["missed"].sum())}
+
+
+def _sync_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    return {"earned_gwei": int(frame["reward"].sum())}
+
+
+def _network_epochs(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    row = frame.iloc[0]
+    total = row["total_active_balance"]
+    metadata: Metadata = {"leak": bool(row["leak"]), "finalized": bool(row["finalized"])}
+    if not pd.isna(total):
+        metadata["total_active_balance_gwei"] = int(total)
+        for component in ("source", "target", "head"):
+            participating = int(row[f"{component}_participating_balance"])
+            metadata[f"{component}_participation"] = round(participating / int(total), 6)
+    return metadata
+
+
+def _effectiveness_scores(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    effectiveness = frame["attestation_effectiveness"].dropna().to_numpy(np.float64)
+    rewards = tables["attestation_rewards"]
+    ideal = rewards["ideal_total"]
+    ideal_sum = int(ideal[ideal.notna()].sum())
+    edges = np.linspace(0.0, 1.0, 11)
+    counts: list[int] = np.histogram(effectiveness, edges)[0].tolist()
+    metadata: Metadata = {
+        "validators": len(frame),
+        "distribution": dg.MetadataValue.md(
+            stacked_bars(
+                "Validators by attestation effectiveness",
+                [f"{edge:.1f}" for edge in edges[:-1].tolist()],
+                [Series("validators", _GREEN, counts)],
+            )
+        ),
+    }
+    if len(effectiveness):
+        metadata["mean_attestation_effectiveness"] = round(float(effectiveness.mean()), 6)
+    if ideal_sum:
+        earned = int(rewards.loc[ideal.notna(), "total_reward"].sum())
+        metadata["reward_effectiveness"] = round(earned / ideal_sum, 6)
+    return metadata
+
+
+_DESCRIPTIONS: Final[Mapping[str, Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], Metadata]]]
+_DESCRIPTIONS = {
+    "blocks": _blocks,
+    "attestation_outcomes": _attestation_outcomes,
+    "attestation_rewards": _attestation_rewards,
+    "block_rewards": _block_rewards,
+    "sync_duties": _sync_duties,
+    "sync_rewards": _sync_rewards,
+    "network_epochs": _network_epochs,
+    "effectiveness_scores": _effectiveness_scores,
+}

@@ -1,0 +1,242 @@
+"""Group ``rewards``: what was earned, next to what could have been earned. All amounts are gwei."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.network_totals import NetworkTotals, slashed_when_rewarded
+from valmon_pipeline.chain.attestations import AttestationOutcomes
+from valmon_pipeline.chain.registry import BoolArray, Int64Array
+from valmon_pipeline.chain.rewards import (
+    AttestationPenalties,
+    AttestationRewardColumns,
+    attainable_attestation_rewards,
+    attestation_penalties,
+    ideal_attestation_rewards,
+    is_inactivity_leak,
+)
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.chain.status import is_eligible
+from valmon_pipeline.chain.sync_committee import (
+    SyncParticipation,
+    sync_participant_reward,
+    sync_participation,
+)
+from valmon_pipeline.frames.conform import conform
+
+
+def rewarded_validators(answers: EpochAnswers) -> Int64Array:
+    """Watched validators that are eligible and that the node reported rewards for, ascending."""
+    registry = answers.registry_at_end
+    eligible = registry.validator_index[is_eligible(registry, answers.epoch)]
+    ours = np.intersect1d(answers.watched, eligible)
+    return np.intersect1d(ours, answers.attestation_rewards.validator_index)
+
+
+def attestation_rewards_frame(
+    spec: ChainSpec,
+    answers: EpochAnswers,
+    outcomes: AttestationOutcomes,
+    totals: NetworkTotals | None,
+) -> pd.DataFrame:
+    """Frame ``attestation_rewards``: a row per watched, eligible validator that has an answer.
+
+    Actual rewards are the node's. Ideal rewards are computed from the network's sums; where those are
+    unknown (few watched validators on a large network) they are the node's ideal row for the same
+    effective balance, or NULL if it lists none.
+    """
+    validators = rewarded_validators(answers)
+    registry = answers.registry_at_end
+    rows = registry.rows_of(validators)
+    effective_balance = registry.effective_balance[rows]
+    reported = answers.attestation_rewards
+    at = np.searchsorted(reported.validator_index, validators)
+    source, target, head = reported.source[at], reported.target[at], reported.head[at]
+    inactivity = reported.inactivity[at]
+
+    ideal, known = _ideal_rewards(spec, answers, totals, effective_balance)
+    attainable, attainable_known = _attainable_total(
+        spec,
+        validators,
+        outcomes,
+        ideal,
+        None
+        if totals is None
+        else attestation_penalties(spec, effective_balance, totals.total_active_balance),
+        slashed_when_rewarded(spec, answers)[rows],
+    )
+    return conform(
+        "attestation_rewards",
+        {
+            "epoch": np.full(len(validators), answers.epoch),
+            "validator_index": validators,
+            "effective_balance": effective_balance,
+            "source_reward": source,
+            "target_reward": target,
+            "head_reward": head,
+            "inactivity_penalty": -inactivity,
+            "total_reward": source + target + head + inactivity,
+            "ideal_source": np.ma.array(ideal.source, mask=~known),
+            "ideal_target": np.ma.array(ideal.target, mask=~known),
+            "ideal_head": np.ma.array(ideal.head, mask=~known),
+            "ideal_total": np.ma.array(ideal.total, mask=~known),
+            "attainable_total": np.ma.array(attainable, mask=~(known & attainable_known)),
+        },
+    )
+
+
+def _ideal_rewards(
+    spec: ChainSpec,
+    answers: EpochAnswers,
+    totals: NetworkTotals | None,
+    effective_balance: Int64Array,
+) -> tuple[AttestationRewardColumns, BoolArray]:
+    """Ideal rewards of each effective balance (n), and which of them are known (n)."""
+    if totals is not None:
+        leak = is_inactivity_leak(spec, answers.epoch, answers.finalized_epoch_at_transition)
+        ideal = ideal_attestation_rewards(
+            spec,
+            effective_balance,
+            totals.total_active_balance,
+            totals.participating,
+            inactivity_leak=leak,
+        )
+        return ideal, np.ones(len(effective_balance), dtype=np.bool_)
+    return reported_ideal_rewards(answers, effective_balance)
+
+
+def reported_ideal_rewards(
+    answers: EpochAnswers, effective_balance: Int64Array
+) -> tuple[AttestationRewardColumns, BoolArray]:
+    """The node's ideal rows for each effective balance (n), and whether it lists that balance."""
+    reported = answers.attestation_rewards
+    listed = reported.ideal_effective_balance
+    if len(listed) == 0:
+        nothing = np.zeros(len(effective_balance), dtype=np.int64)
+        return (
+            AttestationRewardColumns(nothing, nothing, nothing),
+            np.zeros(len(nothing), dtype=np.bool_),
+        )
+    at = np.minimum(np.searchsorted(listed, effective_balance), len(listed) - 1)
+    known: BoolArray = listed[at] == effective_balance
+    return (
+        AttestationRewardColumns(
+            reported.ideal_source[at], reported.ideal_target[at], reported.ideal_head[at]
+        ),
+        known,
+    )
+
+
+def _attainable_total(
+    spec: ChainSpec,
+    validators: Int64Array,
+    outcomes: AttestationOutcomes,
+    ideal: AttestationRewardColumns,
+    penalties: AttestationPenalties | None,
+    slashed: BoolArray,
+) -> tuple[Int64Array, BoolArray]:
+    """The most each validator (n) could earn, and whether it is known without the penalties."""
+    slot, earliest = _opportunities(spec, validators, outcomes)
+    if penalties is not None:
+        everything = np.ones(len(validators), dtype=np.bool_)
+        best = attainable_attestation_rewards(spec, slot, earliest, ideal, penalties, slashed)
+        return best.total, everything
+    nothing = np.zeros(len(validators), dtype=np.int64)
+    free = AttestationPenalties(nothing, nothing)
+    best = attainable_attestation_rewards(spec, slot, earliest, ideal, free, slashed)
+    # Without the network's sums a penalty has no price: only duties that could avoid it are known.
+    avoidable = (best.source == ideal.source) & (best.target == ideal.target) & ~slashed
+    return best.total, avoidable
+
+
+def _opportunities(
+    spec: ChainSpec, validators: Int64Array, outcomes: AttestationOutcomes
+) -> tuple[Int64Array, Int64Array]:
+    """Duty slot and earliest inclusion of each validator (n); -1 for those without a duty.
+
+    Only slashed validators are rewarded (in fact fined) without a duty: after their exit.
+    """
+    order = np.argsort(outcomes.validator_index, kind="stable")
+    members = outcomes.validator_index[order]
+    at = np.minimum(np.searchsorted(members, validators), len(members) - 1)
+    has_duty = members[at] == validators
+    slot = np.where(has_duty, outcomes.slot[order][at], -1)
+    return slot, np.where(has_duty, outcomes.earliest_inclusion_slot[order][at], -1)
+
+
+def block_rewards_frame(answers: EpochAnswers) -> pd.DataFrame:
+    """Frame ``block_rewards``: what each block of a watched proposer paid it."""
+    slots = sorted(answers.block_rewards)
+    rewards = [answers.block_rewards[slot] for slot in slots]
+    return conform(
+        "block_rewards",
+        {
+            "epoch": np.full(len(slots), answers.epoch),
+            "slot": np.array(slots, dtype=np.int64),
+            "proposer_index": _column(reward.proposer_index for reward in rewards),
+            "total": _column(reward.total for reward in rewards),
+            "attestations": _column(reward.attestations for reward in rewards),
+            "sync_aggregate": _column(reward.sync_aggregate for reward in rewards),
+            "proposer_slashings": _column(reward.proposer_slashings for reward in rewards),
+            "attester_slashings": _column(reward.attester_slashings for reward in rewards),
+        },
+    )
+
+
+def sync_rewards_frame(
+    spec: ChainSpec,
+    answers: EpochAnswers,
+    participation: SyncParticipation,
+    totals: NetworkTotals | None,
+) -> pd.DataFrame:
+    """Frame ``sync_rewards``: rewards of watched members, summed over the epoch's blocks."""
+    members = np.intersect1d(answers.watched, participation.validator_index)
+    reward = np.zeros(len(members), dtype=np.int64)
+    for block_rewards in answers.sync_rewards.values():
+        at = np.searchsorted(members, block_rewards.validator_index)
+        at = np.minimum(at, len(members) - 1)
+        ours = members[at] == block_rewards.validator_index
+        np.add.at(reward, at[ours], block_rewards.reward[ours])
+    due = participation.due[np.searchsorted(participation.validator_index, members)]
+    per_seat = (
+        reported_seat_reward(spec, answers)
+        if totals is None
+        else sync_participant_reward(spec, totals.total_active_balance_at_start)
+    )
+    return conform(
+        "sync_rewards",
+        {
+            "epoch": np.full(len(members), answers.epoch),
+            "validator_index": members,
+            "reward": reward,
+            "ideal_reward": np.ma.array(
+                due * (0 if per_seat is None else per_seat),
+                mask=np.full(len(members), per_seat is None),
+            ),
+        },
+    )
+
+
+def reported_seat_reward(spec: ChainSpec, answers: EpochAnswers) -> int | None:
+    """The reward per seat and block that the node's rows imply, or None if they imply none.
+
+    A member's reward is its net seats (signed minus missed) times the reward per seat, except where its
+    balance ran out; the value that most rows agree on is taken.
+    """
+    candidates = []
+    for slot, rewards in answers.sync_rewards.items():
+        members = sync_participation(spec, answers.sync_committee, [answers.blocks[slot]])
+        net = members.participated - members.missed
+        rows = np.flatnonzero(np.isin(members.validator_index, rewards.validator_index) & (net != 0))
+        reported = np.searchsorted(rewards.validator_index, members.validator_index[rows])
+        candidates.append(rewards.reward[reported] // net[rows])
+    values, counts = np.unique(np.concatenate(candidates or [[]]), return_counts=True)
+    return int(values[counts.argmax()]) if len(values) else None
+
+
+def _column(values: Iterable[int]) -> Int64Array:
+    return np.fromiter(values, dtype=np.int64)

@@ -1,0 +1,96 @@
+"""Group ``scores``: how well each validator did, from the facts of this epoch alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from valmon_pipeline.chain.registry import Int64Array
+from valmon_pipeline.frames.conform import conform
+from valmon_pipeline.scoring.effectiveness import (
+    FORMULA_VERSION,
+    attestation_effectiveness,
+    ratio,
+    reward_effectiveness,
+)
+from valmon_pipeline.scoring.ranking import percentile_rank
+
+Float64Array = npt.NDArray[np.float64]
+
+
+def effectiveness_scores_frame(
+    epoch: int,
+    *,
+    watch_is_network: bool,
+    attestation_outcomes: pd.DataFrame,
+    attestation_rewards: pd.DataFrame,
+    proposer_duties: pd.DataFrame,
+    sync_duties: pd.DataFrame,
+    watched: Int64Array,
+) -> pd.DataFrame:
+    """Frame ``effectiveness_scores``: a row per watched validator that had any duty or reward.
+
+    The other frames are those of the same epoch, as stored. A score is NULL where nothing was due, or
+    where the ideal reward is zero (an inactivity leak) or unknown. The percentile rank is that of the
+    reward effectiveness; against the network it is known when the network is watched.
+    """
+    proposers = proposer_duties["validator_index"].to_numpy(np.int64)
+    ours = np.isin(proposers, watched)
+    proposed = (proposer_duties["outcome"] == "proposed").to_numpy(np.bool_)
+    proposers, proposed = proposers[ours], proposed[ours]
+    validators = np.unique(
+        np.concatenate(
+            [
+                frame["validator_index"].to_numpy(np.int64)
+                for frame in (attestation_outcomes, attestation_rewards, sync_duties)
+            ]
+            + [proposers]
+        )
+    )
+
+    def spread(frame: pd.DataFrame, values: Float64Array) -> Float64Array:
+        column = np.full(len(validators), np.nan)
+        rows = np.searchsorted(validators, frame["validator_index"].to_numpy(np.int64))
+        column[rows] = values
+        return column
+
+    due, done = np.zeros((2, len(validators)), dtype=np.int64)
+    np.add.at(due, np.searchsorted(validators, proposers), 1)
+    np.add.at(done, np.searchsorted(validators, proposers), proposed.astype(np.int64))
+
+    rewards = spread(
+        attestation_rewards,
+        reward_effectiveness(
+            attestation_rewards["total_reward"].to_numpy(np.int64),
+            attestation_rewards["ideal_total"].to_numpy(np.int64, na_value=0),
+        ),
+    )
+    ranks = percentile_rank(rewards)
+    return conform(
+        "effectiveness_scores",
+        {
+            "epoch": np.full(len(validators), epoch),
+            "validator_index": validators,
+            "attestation_effectiveness": spread(
+                attestation_outcomes,
+                attestation_effectiveness(
+                    attestation_outcomes["slot"].to_numpy(np.int64),
+                    attestation_outcomes["earliest_inclusion_slot"].to_numpy(np.int64, na_value=-1),
+                    attestation_outcomes["inclusion_slot"].to_numpy(np.int64, na_value=-1),
+                ),
+            ),
+            "reward_effectiveness": rewards,
+            "proposer_effectiveness": ratio(done, due),
+            "sync_effectiveness": spread(
+                sync_duties,
+                ratio(
+                    sync_duties["participated"].to_numpy(np.int64),
+                    sync_duties["due"].to_numpy(np.int64),
+                ),
+            ),
+            "percentile_rank": ranks,
+            "network_percentile_rank": ranks if watch_is_network else np.full(len(ranks), np.nan),
+            "formula_version": np.full(len(validators), FORMULA_VERSION),
+        },
+    )
