@@ -47,6 +47,12 @@ class ChainView:
         return self.clock.slot()
 
     @property
+    def head_state_slot(self) -> int:
+        """The slot of the state ``head``: that of the newest block."""
+        block = self.head_block()
+        return block.slot if block else 0
+
+    @property
     def head_epoch(self) -> int:
         """The epoch of :attr:`head_slot`."""
         return self.head_slot // self.recording.slots_per_epoch
@@ -58,7 +64,7 @@ class ChainView:
         it was recorded after finality, up to the last epoch boundary.
         """
         if self.clock.is_live:
-            return self._recorded_checkpoints(self.head_slot)
+            return self._recorded_checkpoints(self.head_state_slot)
         epoch = self.head_slot // self.recording.slots_per_epoch
         block = self.recording.block_at_or_before(epoch * self.recording.slots_per_epoch)
         root = block.root if block else _ZERO_ROOT
@@ -80,7 +86,7 @@ class ChainView:
         """
         slot: int | None
         if state_id == "head":
-            slot = self.head_slot
+            slot = self.head_state_slot
         elif state_id == "genesis":
             slot = 0
         elif state_id in ("finalized", "justified"):

@@ -75,7 +75,11 @@ class LiveClock:
         """Whether the slot moves: yes."""
         return True
 
-    def seconds_until(self, slot: int) -> float:
-        """Return the seconds until ``slot`` begins, 0 if it has begun."""
+    def position(self) -> float:
+        """Return the time in slots since genesis, not bounded by the last recorded slot."""
+        return (self.now() - self.genesis_time) * 1000 / self.slot_duration_ms
+
+    def seconds_until(self, slot: float) -> float:
+        """Return the seconds until a time given in slots since genesis, 0 if it has passed."""
         start = self.genesis_time + slot * self.slot_duration_ms / 1000
         return max(0.0, start - self.now())

@@ -24,11 +24,11 @@ class DutyAnswers(Answerer):
 
     def attester(self, question: Question) -> Answer:
         """Attestation duties of the validators in the body."""
-        return self._for_validators(question, "duties/attester")
+        return self._for_validators(_at_least_one(question), "duties/attester")
 
     def sync(self, question: Question) -> Answer:
         """Sync committee duties of those validators in the body that have any."""
-        return self._for_validators(question, "duties/sync")
+        return self._for_validators(_at_least_one(question), "duties/sync")
 
     def liveness(self, question: Question) -> Answer:
         """Whether the node has seen the validators in the body."""
@@ -45,10 +45,14 @@ class DutyAnswers(Answerer):
     def _for_validators(self, question: Question, name: str) -> Answer:
         path = f"{_VALIDATOR}/{name}/{self._epoch(question)}"
         ids = question.listed_ids()
-        if not ids:
-            raise RefusalError(400, "The body must list at least one validator index")
         whole = self.recording.largest("POST", path)
         if whole is None:
             raise not_recorded(path)
         rows = Rows(recorded_answer(whole))
         return rows.select(rows.of_validators(self.indices(ids)))
+
+
+def _at_least_one(question: Question) -> Question:
+    if not question.listed_ids():
+        raise RefusalError(400, "The body must list at least one validator index")
+    return question

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import unquote_plus
 
@@ -21,6 +21,7 @@ class Question:
     query: str = ""
     body: bytes = b""
     content_type: str = ""
+    accept: str = "*/*"
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -46,15 +47,18 @@ class Question:
         value = self.query_value(name)
         return None if value is None else natural(value, name)
 
-    def json(self) -> object:
-        """Return the decoded body, None when it is empty.
+    def refuse_other_formats(self) -> None:
+        """Refuse what is not JSON: 415 for the request's body, 406 for the answer's."""
+        if self.body and self.content_type and "json" not in self.content_type.lower():
+            raise RefusalError(415, f"Unsupported media type: {self.content_type}")
+        accepted = self.accept.lower()
+        if accepted and not any(name in accepted for name in ("json", "*/*", "application/*")):
+            raise RefusalError(406, f"Accepted media types not supported: {self.accept}")
 
-        Refuses bodies that are not JSON: 415 for another content type, 400 for broken text.
-        """
+    def json(self) -> object:
+        """Return the decoded body, None when it is empty; refuses broken text with 400."""
         if not self.body:
             return None
-        if self.content_type and "json" not in self.content_type.lower():
-            raise RefusalError(415, f"Unsupported media type: {self.content_type}")
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -66,9 +70,7 @@ class Question:
 
     def with_path(self, path: str) -> Question:
         """Return the same request to another path."""
-        return Question(
-            self.method, path, self.query, self.body, self.content_type, self.parameters
-        )
+        return replace(self, path=path)
 
 
 def as_ids(value: object) -> tuple[str, ...]:

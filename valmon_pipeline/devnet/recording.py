@@ -18,6 +18,7 @@ from valmon_pipeline.errors import ValmonError
 # History is what was asked after finality; the other phases fill what was never asked then.
 _PHASES: Final = (
     "final",
+    "recent",
     "orphan_final",
     "live",
     "orphan_live",
@@ -27,6 +28,7 @@ _PHASES: Final = (
     "error",
 )
 _PHASE_RANK: Final = {phase: rank for rank, phase in enumerate(_PHASES)}
+_HISTORY: Final = frozenset({"final", "recent"})
 # Clients refuse duties and liveness of past epochs: there the answers given at the time count.
 _DUTIES_PREFIX: Final = "/eth/v1/validator/"
 
@@ -62,7 +64,7 @@ class Recording:
             if not _has_unusual_headers(exchange):
                 self._exchanges[exchange.key].append(exchange)
         for key, answers in self._exchanges.items():
-            answers.sort(key=_duty_preference if _is_duty(key.path) else _preference)
+            answers.sort(key=_duty_preference if _is_duty(key) else _preference)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -152,7 +154,7 @@ class Recording:
     @cached_property
     def blocks(self) -> Mapping[int, RecordedBlock]:
         """The canonical blocks recorded after finality, by slot, ascending; genesis included."""
-        final = {block.slot: block for block in self._final_headers if block is not None}
+        final = {block.slot: block for block in self._canonical_blocks()}
         genesis = self.best("GET", f"{HEADERS_PATH}/genesis")
         if genesis is not None and genesis.status == 200:
             final[0] = _block_of(genesis)
@@ -168,7 +170,7 @@ class Recording:
         """Blocks that were reorged away, by root, as seen while they were part of a fork."""
         found = (
             _block_of(exchange)
-            for _, _, exchange in self._header_answers()
+            for _, exchange in self._header_answers()
             if exchange.phase == "orphan_live" and exchange.status == 200
         )
         return {block.root: block for block in found if block.root not in self.blocks_by_root}
@@ -181,7 +183,7 @@ class Recording:
     @cached_property
     def slots(self) -> range:
         """The slots whose block, or lack of one, was recorded after finality."""
-        known = {slot for slot, _, exchange in self._header_answers() if exchange.phase == "final"}
+        known = {slot for slot, exchange in self._header_answers() if exchange.phase in _HISTORY}
         numbered = sorted(slot for slot in known if slot is not None)
         if not numbered:
             raise RecordingError(
@@ -234,20 +236,19 @@ class Recording:
             grouped[key.method, key.path][key] = answers
         return grouped
 
-    @property
-    def _final_headers(self) -> Iterator[RecordedBlock | None]:
-        for slot, _, exchange in self._header_answers():
-            if slot is not None and exchange.phase == "final":
-                yield _block_of(exchange) if exchange.status == 200 else None
+    def _canonical_blocks(self) -> Iterator[RecordedBlock]:
+        for slot, exchange in self._header_answers():
+            if slot is not None and exchange.phase in _HISTORY and exchange.status == 200:
+                yield _block_of(exchange)
 
-    def _header_answers(self) -> Iterator[tuple[int | None, str, Exchange]]:
-        """Yield (slot or None, block id, answer) of every header asked for by slot or root."""
+    def _header_answers(self) -> Iterator[tuple[int | None, Exchange]]:
+        """Yield every answer about a header asked for by slot, or by root (then slot is None)."""
         for key, answers in self._exchanges.items():
             match = _HEADER_PATH.fullmatch(key.path) if key.method == "GET" else None
             if match and not key.query:
                 block_id = match[1]
                 slot = None if block_id.startswith("0x") else int(block_id)
-                yield from ((slot, block_id, exchange) for exchange in answers)
+                yield from ((slot, exchange) for exchange in answers)
 
 
 class _HeaderMessage(msgspec.Struct):
@@ -297,8 +298,8 @@ def _block_of(exchange: Exchange) -> RecordedBlock:
         raise RecordingError(f"GET {exchange.path}: not a block header: {error}") from error
 
 
-def _is_duty(path: str) -> bool:
-    return path.startswith(_DUTIES_PREFIX)
+def _is_duty(key: RequestKey) -> bool:
+    return key.method == "POST" and key.path.startswith(_DUTIES_PREFIX)
 
 
 def _preference(exchange: Exchange) -> tuple[int, float]:
@@ -312,6 +313,9 @@ def _duty_preference(exchange: Exchange) -> tuple[bool, bool, float]:
 def _has_unusual_headers(exchange: Exchange) -> bool:
     """Whether the answer was provoked by its headers, which a request's key does not hold."""
     headers = {name.lower(): value for name, value in (exchange.request_headers or {}).items()}
-    return headers.get("accept", "*/*") != "*/*" or (
-        headers.get("content-type", "application/json") != "application/json"
+    content_type = headers.get("content-type")
+    return (
+        headers.get("accept", "*/*") != "*/*"
+        or content_type not in (None, "application/json")
+        or (content_type is not None and not exchange.request_content)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from typing import Final, Self
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from valmon_pipeline.devnet import RECORDING_PATH
@@ -26,6 +27,12 @@ from valmon_pipeline.devnet.block_answers import BlockAnswers
 from valmon_pipeline.devnet.chain_view import ChainView
 from valmon_pipeline.devnet.clock import Clock, LiveClock, StoppedClock
 from valmon_pipeline.devnet.duty_answers import DutyAnswers
+from valmon_pipeline.devnet.event_stream import (
+    EventStream,
+    events_path,
+    read_events,
+    requested_topics,
+)
 from valmon_pipeline.devnet.node_answers import NodeAnswers
 from valmon_pipeline.devnet.question import Question
 from valmon_pipeline.devnet.recording import Recording, RecordingError
@@ -45,21 +52,33 @@ class ReplayNode:
     begins now, and lets the chain run ``speed`` times as fast as recorded. Otherwise the chain
     stands at its last recorded slot and everything recorded is final.
 
+    ``events`` is the recorded event stream, by default the file beside the recording whose name
+    ends in ``.events.sse.zst``; without one, subscribers wait for events that never come.
+    ``now`` is the wall clock in Unix seconds.
+
     ``faults`` is asked before every answer; the response it returns is sent instead.
     """
 
     def __init__(
         self,
-        recording_path: Path = RECORDING_PATH,
+        recording: Recording | Path = RECORDING_PATH,
         *,
         live: bool = False,
         start_slot: int | None = None,
         speed: float = 1.0,
+        events: Path | None = None,
         faults: FaultInjector | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self.recording = Recording.load(recording_path)
-        self.clock = _clock(self.recording, live=live, start_slot=start_slot, speed=speed)
-        self.view = ChainView(self.recording, self.clock)
+        if isinstance(recording, Path):
+            events = events or events_path(recording)
+            recording = Recording.load(recording)
+        self.recording = recording
+        self.clock: Clock = (
+            _live_clock(recording, start_slot, speed, now) if live else _stopped(recording)
+        )
+        self.view = ChainView(recording, self.clock)
+        self.events = EventStream(read_events(events) if live and events else (), self.clock)
         self.faults = faults
         self.app = self._application()
 
@@ -129,31 +148,36 @@ class ReplayNode:
                 Route(path, self._endpoint(handler), methods=["POST"])
                 for path, handler in post.items()
             ),
+            Route("/eth/v1/events", self._subscribe, methods=["GET"]),
             Route("/{path:path}", self._endpoint(_RecordedOnly(self.recording)), methods=_ANY),
         ]
         return Starlette(routes=routes)
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], object]:
         async def answer(request: Request) -> Response:
-            if self.faults is not None:
-                fault = self.faults(request)
-                if fault is not None:
-                    return fault
-            question = Question(
-                request.method,
-                request.url.path,
-                request.url.query,
-                await request.body(),
-                request.headers.get("content-type", ""),
-                request.path_params,
-            )
-            result = self._ask(handler, question)
-            return Response(result.body, result.status, dict(result.headers))
+            fault = self.faults(request) if self.faults else None
+            return fault or _response(self._ask(handler, await _question(request)))
 
         return answer
 
+    async def _subscribe(self, request: Request) -> Response:
+        fault = self.faults(request) if self.faults else None
+        if fault is not None:
+            return fault
+        question = await _question(request)
+        try:
+            topics = requested_topics(question.query_values.get("topics", ()))
+        except RefusalError as refusal:
+            return _response(refusal.answer())
+        return StreamingResponse(
+            self.events.subscribe(topics),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store"},
+        )
+
     def _ask(self, handler: Handler, question: Question) -> Answer:
         try:
+            question.refuse_other_formats()
             return handler(question)
         except RefusalError as refusal:
             exchange = self.recording.best(
@@ -171,6 +195,22 @@ class ReplayNode:
 _ANY: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
+async def _question(request: Request) -> Question:
+    return Question(
+        request.method,
+        request.url.path,
+        request.url.query,
+        await request.body(),
+        request.headers.get("content-type", ""),
+        request.headers.get("accept", "*/*"),
+        request.path_params,
+    )
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, dict(answer.headers))
+
+
 class _RecordedOnly:
     """Answers requests that have no rule of their own, if exactly that was recorded."""
 
@@ -186,10 +226,14 @@ class _RecordedOnly:
         return recorded_answer(exchange)
 
 
-def _clock(recording: Recording, *, live: bool, start_slot: int | None, speed: float) -> Clock:
+def _stopped(recording: Recording) -> StoppedClock:
+    return StoppedClock(recording.slots[-1])
+
+
+def _live_clock(
+    recording: Recording, start_slot: int | None, speed: float, now: Callable[[], float]
+) -> LiveClock:
     slots = recording.slots
-    if not live:
-        return StoppedClock(slots[-1])
     if speed <= 0:
         raise RecordingError(f"The speed is {speed}; it must be more than 0")
     start = slots[0] if start_slot is None else start_slot
@@ -198,9 +242,8 @@ def _clock(recording: Recording, *, live: bool, start_slot: int | None, speed: f
             f"{recording.name}: cannot start at slot {start}; slots {slots[0]} to {slots[-1]} are "
             "recorded"
         )
-    return LiveClock.starting_now(
-        start, slots[-1], max(1, round(recording.slot_duration_ms / speed))
-    )
+    duration_ms = max(1, round(recording.slot_duration_ms / speed))
+    return LiveClock.starting_now(start, slots[-1], duration_ms, now)
 
 
 def serve(
@@ -211,22 +254,38 @@ def serve(
     live: bool = False,
     start_slot: int | None = None,
     speed: float = 1.0,
+    events: Path | None = None,
     faults: FaultInjector | None = None,
 ) -> None:
-    """Serve a recording until the process is told to stop (SIGINT, SIGTERM)."""
-    node = ReplayNode(recording, live=live, start_slot=start_slot, speed=speed, faults=faults)
-    uvicorn.Server(_server_configuration(node, host, port)).run()
+    """Serve a recording until the process is told to stop (SIGINT, SIGTERM).
 
-
-def _server_configuration(node: ReplayNode, host: str, port: int) -> uvicorn.Config:
-    return uvicorn.Config(
-        node.app,
-        host=host,
-        port=port,
-        log_level="warning",
-        lifespan="off",
-        timeout_graceful_shutdown=2,
+    Raises :class:`~valmon_pipeline.errors.ValmonError` for a recording that cannot be replayed.
+    """
+    node = ReplayNode(
+        recording, live=live, start_slot=start_slot, speed=speed, events=events, faults=faults
     )
+    _Server(node, host, port).run()
+
+
+class _Server(uvicorn.Server):
+    """A server that ends the node's event streams before it waits for open responses."""
+
+    def __init__(self, node: ReplayNode, host: str, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                node.app,
+                host=host,
+                port=port,
+                log_level="warning",
+                lifespan="off",
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._node = node
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._node.events.stop()
+        await super().shutdown(sockets)
 
 
 class BackgroundReplayNode:
@@ -238,7 +297,7 @@ class BackgroundReplayNode:
     def __init__(self, node: ReplayNode) -> None:
         self.node = node
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._server = uvicorn.Server(_server_configuration(node, "127.0.0.1", 0))
+        self._server = _Server(node, "127.0.0.1", 0)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
         )
@@ -273,6 +332,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--live", action="store_true", help="let the recorded chain run now")
     parser.add_argument("--start-slot", type=int, default=None)
     parser.add_argument("--speed", type=float, default=1.0)
+    parser.add_argument("--events", type=Path, default=None, help="the recorded event stream")
     options = parser.parse_args(arguments)
     serve(
         options.recording,
@@ -281,6 +341,7 @@ def main(arguments: list[str] | None = None) -> None:
         live=options.live,
         start_slot=options.start_slot,
         speed=options.speed,
+        events=options.events,
     )
 
 
