@@ -1,0 +1,239 @@
+"""The facts: the only way frames get into the database and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from psycopg import sql
+
+from valmon_pipeline.errors import ContractViolationError, StorageError
+from valmon_pipeline.frames import TableContract, contract_of, validate
+from valmon_pipeline.frames.contract import is_strictly_ascending
+from valmon_pipeline.storage.advisory_locks import lock_for_transaction
+from valmon_pipeline.storage.binary_copy import binary_copy
+from valmon_pipeline.storage.database import Database, driver_connection
+from valmon_pipeline.storage.epoch_partitions import ensure_partitions, partition_of
+from valmon_pipeline.storage.network_identity import (
+    NetworkIdentity,
+    bind_identity,
+    read_identity,
+)
+from valmon_pipeline.storage.table_reader import Selection, read_table
+
+
+class Warehouse:
+    """The tables of one network.
+
+    Every write is one transaction: readers see all of it or nothing, and an error leaves stored
+    what was stored before. Frames are validated against their contracts before anything is sent.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._identity: NetworkIdentity | None = None
+
+    @property
+    def schema(self) -> str:
+        return self.database.schema
+
+    def bind_network(self, identity: NetworkIdentity) -> NetworkIdentity:
+        """Tie the schema to a network before its first row is stored; the identity as stored.
+
+        Raises:
+            StorageError: the schema holds another network's data.
+        """
+        with self.database.transaction("tie the schema to the network") as connection:
+            self._identity = bind_identity(connection, self.schema, identity)
+        return self._identity
+
+    def network(self) -> NetworkIdentity | None:
+        """The network the schema is tied to; None before the first run."""
+        if self._identity is None:
+            with self.database.transaction("read which network is stored") as connection:
+                self._identity = read_identity(connection, self.schema)
+        return self._identity
+
+    def replace_epoch(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, int]:
+        """Make ``frames`` (by table) the rows of ``epoch``, all tables at once; rows stored by
+        table.
+
+        What the tables held of the epoch is gone, also where the new frame is empty. Writers of the
+        same table and epoch wait for each other.
+
+        Raises:
+            ContractViolationError: a frame breaks its contract or holds another epoch's rows.
+            StorageError: the database refuses; the epoch is as it was before.
+        """
+        ready = {table: self._ready(table, frame, epoch) for table, frame in sorted(frames.items())}
+        targets = self._targets(epoch, ready)
+        with self.database.transaction(f"store epoch {epoch} of {', '.join(ready)}") as connection:
+            lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
+            for table, frame in ready.items():
+                self._delete(connection, targets[table], epoch)
+                self._copy(connection, targets[table], frame)
+        return {table: len(frame) for table, frame in ready.items()}
+
+    def replace_table(self, table: str, frame: pd.DataFrame) -> int:
+        """Make ``frame`` all rows of ``table``, which must not be split by epoch; rows stored.
+
+        Readers keep seeing the old rows until the new ones are complete.
+
+        Raises:
+            ContractViolationError: the frame breaks its contract.
+            StorageError: the database refuses; the table is as it was before.
+        """
+        ready = self._whole(table, frame)
+        with self.database.transaction(f"store table {table}") as connection:
+            lock_for_transaction(connection, f"{self.schema}.{table}")
+            self._delete(connection, table, None)
+            self._copy(connection, table, ready)
+        return len(ready)
+
+    def upsert(self, table: str, frame: pd.DataFrame) -> int:
+        """Store the rows of ``frame`` in ``table``, which must not be split by epoch, replacing
+        those with the same keys and leaving the others; rows stored.
+
+        Raises:
+            ContractViolationError: the frame breaks its contract.
+            StorageError: the database refuses; the table is as it was before.
+        """
+        ready = self._whole(table, frame)
+        contract = contract_of(table)
+        with self.database.transaction(f"store rows of {table}") as connection:
+            lock_for_transaction(connection, f"{self.schema}.{table}")
+            cursor = driver_connection(connection)
+            target = sql.Identifier(self.schema, table)
+            incoming = sql.Identifier(f"incoming_{table}")
+            cursor.execute(
+                sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(incoming, target)
+            )
+            self._copy_into(connection, incoming, ready)
+            updates = [name for name in contract.columns if name not in contract.key]
+            cursor.execute(
+                sql.SQL(
+                    "INSERT INTO {} ({columns}) SELECT {columns} FROM {} "
+                    "ON CONFLICT ({}) DO UPDATE SET {}"
+                ).format(
+                    target,
+                    incoming,
+                    _names(contract.key),
+                    sql.SQL(", ").join(
+                        sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
+                        for name in updates
+                    ),
+                    columns=_names(contract.columns),
+                )
+            )
+        return len(ready)
+
+    def read(
+        self,
+        table: str,
+        *,
+        epochs: Sequence[int] | None = None,
+        columns: Sequence[str] | None = None,
+        validator_indices: Sequence[int] | None = None,
+    ) -> pd.DataFrame:
+        """Rows of ``table`` in key order, with the exact column types of its contract.
+
+        ``epochs`` and ``validator_indices`` keep the rows with one of these values (an empty list
+        keeps none), ``columns`` only these columns, in this order. In tables about blocks the
+        validator is the proposer.
+
+        Raises:
+            ContractViolationError: the table has no such column.
+            StorageError: the database is away or refuses.
+        """
+        contract = contract_of(table)
+        wanted = list(contract.columns if columns is None else columns)
+        unknown = [name for name in wanted if name not in contract.columns]
+        if unknown:
+            raise ContractViolationError(f"{table} has no columns {unknown}")
+        conditions: dict[str, Sequence[int]] = {}
+        if epochs is not None:
+            conditions["epoch"] = epochs
+        if validator_indices is not None:
+            conditions[_validator_column(contract)] = validator_indices
+        if "epoch" in conditions and not contract.by_epoch:
+            raise ContractViolationError(f"{table} is not kept by epoch")
+        with self.database.transaction(f"read {table}") as connection:
+            return read_table(connection, self.schema, contract, wanted, Selection(conditions))
+
+    def _ready(self, table: str, frame: pd.DataFrame, epoch: int) -> pd.DataFrame:
+        contract = contract_of(table)
+        if not contract.by_epoch:
+            raise ContractViolationError(f"{table} is not kept by epoch; use replace_table")
+        ordered = _in_key_order(contract, validate(table, frame))
+        found = ordered["epoch"].to_numpy()
+        if len(found) and (found[0] != epoch or found[-1] != epoch):
+            others = np.unique(found[found != epoch])
+            raise ContractViolationError(
+                f"{table}: {int((found != epoch).sum())} rows of other epochs among those of epoch "
+                f"{epoch}: {others[:5].tolist()}"
+            )
+        return ordered
+
+    def _whole(self, table: str, frame: pd.DataFrame) -> pd.DataFrame:
+        contract = contract_of(table)
+        if contract.partitioned:
+            raise ContractViolationError(f"{table} is kept by epoch; use replace_epoch")
+        return _in_key_order(contract, validate(table, frame))
+
+    def _targets(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+        """Where the rows go: a table's child for the epoch, made if need be, or the table itself.
+
+        Writing to the child spares PostgreSQL the routing of each row.
+        """
+        targets = {table: table for table in frames}
+        split = [table for table in frames if contract_of(table).partitioned]
+        if not split:
+            return targets
+        identity = self.network()
+        if identity is None:
+            raise StorageError(
+                f"schema {self.schema} is not tied to a network yet: call bind_network first"
+            )
+        children = [partition_of(table, epoch, identity.partition_epochs) for table in split]
+        with self.database.transaction(f"make room for epoch {epoch}") as connection:
+            ensure_partitions(connection, self.schema, children)
+        return targets | {child.table: child.name for child in children}
+
+    def _delete(self, connection: sa.Connection, target: str, epoch: int | None) -> None:
+        query = sql.SQL("DELETE FROM {}").format(sql.Identifier(self.schema, target))
+        if epoch is None:
+            driver_connection(connection).execute(query)
+        else:
+            driver_connection(connection).execute(query + sql.SQL(" WHERE epoch = %s"), [epoch])
+
+    def _copy(self, connection: sa.Connection, target: str, frame: pd.DataFrame) -> None:
+        self._copy_into(connection, sql.Identifier(self.schema, target), frame)
+
+    @staticmethod
+    def _copy_into(connection: sa.Connection, target: sql.Identifier, frame: pd.DataFrame) -> None:
+        query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+            target, _names(list(frame.columns))
+        )
+        with driver_connection(connection).cursor() as cursor, cursor.copy(query) as copy:
+            for piece in binary_copy(frame):
+                copy.write(piece)
+
+
+def _names(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _in_key_order(contract: TableContract, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of the key: same rows, same bytes, and the index grows at its end."""
+    if is_strictly_ascending(frame, contract.key):
+        return frame
+    return frame.sort_values(list(contract.key), ignore_index=True)
+
+
+def _validator_column(contract: TableContract) -> str:
+    for name in ("validator_index", "proposer_index"):
+        if name in contract.columns:
+            return name
+    raise ContractViolationError(f"{contract.name} is not about validators")
