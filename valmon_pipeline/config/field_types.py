@@ -19,12 +19,16 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from valmon_pipeline.config.secret_url import SecretUrl, is_url_of
 
-_ESCAPES = "in a password write % as %25, @ as %40, : as %3A, / as %2F, # as %23 and ? as %3F"
+_ESCAPES = "; in a password write % as %25, @ as %40, : as %3A, / as %2F, # as %23 and ? as %3F"
 
 
 def refuse(problem: str) -> NoReturn:
     """Refuse the value at hand; ``problem`` is a sentence for the operator, without the value."""
     raise PydanticCustomError("valmon", "{problem}", {"problem": problem})
+
+
+def _escapes_for(address: str) -> str:
+    return _ESCAPES if "@" in address else ""
 
 
 class FieldType(ABC):
@@ -39,6 +43,10 @@ class FieldType(ABC):
     def parse(self, value: object) -> object:
         """Return the setting's value for what was written, or refuse it."""
 
+    def written(self, value: object) -> object:
+        """Return a parsed value as it could be written in a file."""
+        return value
+
     def refuse(self) -> NoReturn:
         """Refuse the value for being of another kind."""
         refuse(f"expected {self.expected}")
@@ -46,8 +54,11 @@ class FieldType(ABC):
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Validate with ``parse`` alone; serialise as pydantic would."""
-        return core_schema.no_info_plain_validator_function(self.parse)
+        """Validate with ``parse`` alone; serialise what it returned with ``written``."""
+        return core_schema.no_info_plain_validator_function(
+            self.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(self.written),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,9 @@ class RetentionDays(FieldType):
     @property
     def expected(self) -> str:
         return f"{self.days.expected}, or forever"
+
+    def written(self, value: object) -> object:
+        return "forever" if value is None else value
 
     def parse(self, value: object) -> int | None:
         if value is None or (isinstance(value, str) and value.strip().lower() == "forever"):
@@ -153,6 +167,9 @@ class SchemaName(FieldType):
 class HomeDirectory(FieldType):
     """An absolute directory; ``~`` is the user's home."""
 
+    def written(self, value: object) -> object:
+        return str(value)
+
     @property
     def expected(self) -> str:
         return "an absolute path, or one beginning with ~"
@@ -169,7 +186,14 @@ class HomeDirectory(FieldType):
         return directory
 
 
-class NodeUrl(FieldType):
+class UrlType(FieldType):
+    """An address; only its recognisable part is ever written out again."""
+
+    def written(self, value: object) -> object:
+        return None if value is None else str(value)
+
+
+class NodeUrl(UrlType):
     """The address of a beacon node's API."""
 
     @property
@@ -182,11 +206,11 @@ class NodeUrl(FieldType):
         if not isinstance(value, str) or not value.startswith(("http://", "https://")):
             self.refuse()
         if not is_url_of(value, ("http", "https")) or str(SecretUrl(value)).startswith("…"):
-            refuse(f"expected {self.expected}; {_ESCAPES}")
+            refuse(f"expected {self.expected}{_escapes_for(value)}")
         return SecretUrl(value)
 
 
-class DatabaseUrl(FieldType):
+class DatabaseUrl(UrlType):
     """The address of a PostgreSQL database."""
 
     @property
@@ -200,5 +224,5 @@ class DatabaseUrl(FieldType):
         if not isinstance(value, str) or value.partition("://")[0] not in schemes:
             self.refuse()
         if not is_url_of(value, schemes):
-            refuse(f"expected {self.expected}; {_ESCAPES}")
+            refuse(f"expected {self.expected}{_escapes_for(value)}")
         return SecretUrl(value)

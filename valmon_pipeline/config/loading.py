@@ -24,13 +24,12 @@ from valmon_pipeline.config.mistakes import (
     Mistake,
     format_key,
     shown,
+    shown_address,
 )
 from valmon_pipeline.config.settings import Settings, default_home
 from valmon_pipeline.config.validators import (
-    Label,
     ValidatorEntry,
     WatchedKey,
-    WatchedKeyLabel,
     hidden_problems,
 )
 from valmon_pipeline.config.watch_list import Duplicate, Entry, find_duplicates
@@ -112,8 +111,7 @@ def _entries(
         except ValidationError as error:
             mistakes += [_mistake(details, path, document) for details in error.errors()]
             if any(details["loc"] for details in error.errors()):
-                label = WatchedKeyLabel() if model is WatchedKey else Label()
-                problems = hidden_problems(value, label)
+                problems = hidden_problems(model, value)
                 mistakes += [Mistake(document.place(path), problem) for problem in problems]
             continue
         valid.append(entry)
@@ -155,9 +153,14 @@ def _mistake(details: ErrorDetails, prefix: KeyPath, document: Document) -> Mist
     if kind in ("tuple_type", "list_type"):
         return Mistake(place, "expected a list")
     if kind == "valmon":
-        return Mistake(place, details["msg"], shown(details["input"]))
+        show = shown_address if _is_address(path) else shown
+        return Mistake(place, details["msg"], show(details["input"]))
     # text fields without a type of their own; pydantic's sentence does not hold the value
     return Mistake(place, details["msg"])
+
+
+def _is_address(path: KeyPath) -> bool:
+    return path[0] == "beacon_node_url" or path == ("database", "url")
 
 
 def _model_at(path: KeyPath) -> type[BaseModel] | None:
@@ -187,4 +190,4 @@ def _did_you_mean(path: KeyPath) -> str:
         close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
         if close:
             return f"; did you mean {format_key(candidates[close[0]])}?"
-    return f"; known here: {', '.join(siblings)}" if siblings else ""
+    return f"; known here: {', '.join(siblings)}" if len(siblings) < 10 else ""

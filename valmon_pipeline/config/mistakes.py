@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,6 +93,12 @@ def shown(value: object) -> str | None:
             return None
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… ({len(text)} long)"
+
+
+def shown_address(value: object) -> str | None:
+    """Return what is not an address but stands for one: only host and port are sure to be open."""
+    text = str(value)
+    return shown(value) if "://" in text or re.fullmatch(r"[A-Za-z0-9.-]+:[0-9]+", text) else None
 
 
 def _reading_order(mistake: Mistake) -> tuple[bool, int, str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, final
+from typing import final
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
-
 _HIDDEN = "…"
+_PLAIN_HOST = re.compile(r"[\w.:%-]*")
 
 
 @final
@@ -41,6 +39,8 @@ class SecretUrl:
         if not parts.scheme or (not parts.hostname and "postgres" not in parts.scheme):
             return _HIDDEN
         host = parts.hostname or ""
+        if not _PLAIN_HOST.fullmatch(host):
+            return _HIDDEN
         host = f"[{host}]" if ":" in host else host
         address = f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
         return address + _redacted_tail(parts)
@@ -53,15 +53,6 @@ class SecretUrl:
 
     def __hash__(self) -> int:
         return hash(self._text)
-
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[Any], handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        """Let pydantic pass instances through, and write them redacted when it serialises."""
-        return core_schema.is_instance_schema(
-            cls, serialization=core_schema.plain_serializer_function_ser_schema(str)
-        )
 
 
 def _redacted_tail(parts: SplitResult) -> str:
@@ -81,4 +72,5 @@ def is_url_of(text: str, schemes: tuple[str, ...]) -> bool:
     except ValueError:
         return False
     unescaped = parts.fragment or "@" in parts.path or parts.netloc.count("@") > 1
-    return parts.scheme in schemes and port != 0 and not unescaped
+    plain = _PLAIN_HOST.fullmatch(parts.hostname or "") is not None
+    return parts.scheme in schemes and port != 0 and plain and not unescaped

@@ -32,7 +32,8 @@ def default_home() -> Path:
 class Section(BaseModel):
     """A group of keys; a key without a value means its default, an unknown key is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # pydantic's own error text would quote input, and with it a password in an address
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -29,6 +29,11 @@ class IndexRange(FieldType):
     def expected(self) -> str:
         return f"a validator index from 0 to {MAX_VALIDATOR_INDEX}, or a range such as 0..39"
 
+    def written(self, value: object) -> object:
+        if not isinstance(value, range):
+            return value
+        return value[0] if len(value) == 1 else f"{value[0]}..{value[-1]}"
+
     def parse(self, value: object) -> range:
         if isinstance(value, range):
             return value
@@ -75,6 +80,9 @@ class Label(FieldType):
     def expected(self) -> str:
         return 'a label of the form category:value, such as "operator:a"'
 
+    def written(self, value: object) -> object:
+        return ":".join(value) if isinstance(value, tuple) else value
+
     def parse(self, value: object) -> tuple[str, str]:
         if isinstance(value, tuple) and len(value) == 2:
             value = ":".join(str(part) for part in value)
@@ -113,7 +121,7 @@ def _checked_label(category: str, value: str) -> tuple[str, str]:
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @property
     def ranges(self) -> tuple[range, ...]:
@@ -250,7 +258,9 @@ def label_conflicts(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
             )
 
 
-def hidden_problems(written: object, label: Label) -> Iterator[str]:
+def hidden_problems(
+    model: type[ValidatorEntry] | type[WatchedKey], written: object
+) -> Iterator[str]:
     """Yield what the checks of a whole entry would say, had its single values been right.
 
     pydantic runs them on valid values only; without this, correcting one mistake would bring up
@@ -258,8 +268,10 @@ def hidden_problems(written: object, label: Label) -> Iterator[str]:
     """
     if not isinstance(written, dict):
         return
-    if not {"index", "indices", "pubkey", "pubkeys", "public_key"} & written.keys():
+    naming = {"index", "indices", "pubkey", "pubkeys"}
+    if model is ValidatorEntry and not naming & written.keys():
         yield NAMES_NOBODY
+    label = WatchedKeyLabel() if model is WatchedKey else Label()
     labels = _label_list(written.get("labels"))
     pairs: list[tuple[str, str]] = []
     for value in labels if isinstance(labels, list) else ():

@@ -83,9 +83,8 @@ def find_duplicates(entries: Iterable[Entry]) -> Iterator[Duplicate]:
     for position, entry in enumerate(entries):
         spans += [(span.start, span.stop, position) for span in entry.ranges]
         for key in entry.keys:
-            first = first_with_key.setdefault(key, position) if key in first_with_key else None
-            if first is not None:
-                yield Duplicate(position, first, f"{key[:10]}…{key[-4:]}")
+            if key in first_with_key:
+                yield Duplicate(position, first_with_key[key], f"{key[:10]}…{key[-4:]}")
             first_with_key.setdefault(key, position)
     spans.sort()
     reaching_furthest: tuple[int, int, int] | None = None

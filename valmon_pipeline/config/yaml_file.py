@@ -26,6 +26,13 @@ _BaseLoader: type[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,23}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_DEEPEST = 20
+_ADVICE = {
+    "mapping values are not allowed": "check the indentation, and put text with a colon in quotes",
+    "cannot start any token": "put text that begins with such a character in quotes",
+    "undefined alias": "put text that begins with * in quotes",
+    "unknown escape": "use single quotes for text with a backslash",
+}
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -83,6 +90,7 @@ def parse_yaml(text: str, source: str) -> Document:
     document = Document()
     try:
         # `from None` everywhere: PyYAML's message quotes the line, which may hold a password
+        _refuse_deep_nesting(text, source)
         root = yaml.compose(text, Loader=_BaseLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -161,10 +169,27 @@ def _scalar(node: yaml.Node) -> object:
 
 
 def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
-    """PyYAML's reason without what it quotes from the file, except single signs and tokens."""
-    mark = error.problem_mark
+    """PyYAML's reason without the words it quotes from the file, and what to do about it."""
+    mark, begin = error.problem_mark, error.context_mark
     lines = [] if mark is None else text.splitlines()[mark.line : mark.line + 1]
     if any("\t" in line[: len(line) - len(line.lstrip())] for line in lines):
         return "the line is indented with a tab; use spaces"
     reason = ", ".join(part for part in (error.context, error.problem) if part)
-    return re.sub(r"'(?!<[^'<>]*>')[^']{2,}'", "'…'", reason) or "cannot be parsed"
+    reason = re.sub(r"'(?!<[a-z ]+>')[^'\s]*\w\w[^']*'", "'…'", reason) or "cannot be parsed"
+    if mark is not None and begin is not None and begin.line < mark.line:
+        reason += f" (it begins on line {begin.line + 1})"
+    advice = [hint for sign, hint in _ADVICE.items() if sign in reason]
+    return "; ".join([reason, *advice])
+
+
+def _refuse_deep_nesting(text: str, source: str) -> None:
+    """Refuse what would exhaust the stack of PyYAML's C code, which ends the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_BaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            mark = event.start_mark
+            place = Place("", None if mark is None else mark.line + 1)
+            mistake = Mistake(place, f"nested more than {_DEEPEST} levels deep")
+            raise InvalidConfigurationError(source, [mistake])
