@@ -44,11 +44,15 @@ class Recording:
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._answers: dict[tuple[str, str], tuple[int, Json]] = {}
+        self._live_attester_duties: dict[str, Json] = {}
         for line in lines:
             exchange = json.loads(line)
             if exchange["phase"] in ("final", "static"):
                 key = (exchange["path"], _arguments(exchange))
                 self._answers.setdefault(key, (exchange["status"], exchange["body"]))
+            elif "/duties/attester/" in exchange["path"] and exchange["status"] == 200:
+                # This client refuses past duties: the last answer while they were current counts.
+                self._live_attester_duties[exchange["path"]] = exchange["body"]["data"]
         self.spec = ChainSpec.from_config(self._data("/eth/v1/config/spec"))
 
     def header(self, slot: int) -> BlockHeader | None:
@@ -102,6 +106,18 @@ class Recording:
             [len(row["validators"]) for row in rows],
             [int(index) for row in rows for index in row["validators"]],
         )
+
+    def attester_duties(self, epoch: int) -> dict[int, tuple[int, int, int, int]]:
+        """Slot, committee index, position and committee length by validator, as seen live."""
+        return {
+            int(row["validator_index"]): (
+                int(row["slot"]),
+                int(row["committee_index"]),
+                int(row["validator_committee_index"]),
+                int(row["committee_length"]),
+            )
+            for row in self._live_attester_duties[f"/eth/v1/validator/duties/attester/{epoch}"]
+        }
 
     def registry(self, epoch: int) -> ValidatorRegistry:
         """All validators in the state at the first slot of an epoch."""
