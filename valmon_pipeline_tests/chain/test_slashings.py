@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from valmon_pipeline.chain.blocks import Block
+from valmon_pipeline.chain.epochs import NEVER
+from valmon_pipeline.chain.forks import Fork
+from valmon_pipeline.chain.slashings import slashed_at_end_of_epoch
+from valmon_pipeline_tests.chain.presets import MINIMAL
+from valmon_pipeline_tests.chain.registries import registry
+from valmon_pipeline_tests.recording import FIRST_EPOCH, LAST_EPOCH, devnet
+
+
+def block(slot: int, *slashed: int) -> Block:
+    return Block(slot, 0, b"", Fork.ELECTRA, (), None, slashed)
+
+
+def test_slashings_of_the_epoch_after_its_first_slot_are_added() -> None:
+    validators = registry(index=[0, 1, 2, 5, 7], slashed=[False, True, False, False, False])
+    blocks = [block(40, 2), block(41, 0), block(47, 5, 99), block(48, 7)]
+    # Slot 40 is epoch 5's first: its slashings are in the registry already. Slot 48 is epoch 6.
+    assert slashed_at_end_of_epoch(MINIMAL, 5, validators, blocks).tolist() == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert not slashed_at_end_of_epoch(MINIMAL, 5, registry(index=[0]), []).any()
+
+
+def test_only_the_slashable_are_slashed() -> None:
+    validators = registry(
+        index=range(4), activation=[6, 0, 0, 5], withdrawable=[NEVER, 5, 6, NEVER]
+    )
+    blocks = [block(41, 0, 1, 2, 3)]
+    assert slashed_at_end_of_epoch(MINIMAL, 5, validators, blocks).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("epoch", range(FIRST_EPOCH, LAST_EPOCH + 1))
+def test_the_next_states_registry_confirms_it(epoch: int) -> None:
+    recording = devnet()
+    spec = recording.spec
+    blocks = recording.blocks(spec.first_slot(epoch), spec.last_slot(epoch))
+    ours = slashed_at_end_of_epoch(spec, epoch, recording.registry(epoch), blocks)
+    following = recording.registry(epoch + 1)
+    boundary = recording.blocks(spec.first_slot(epoch + 1), spec.first_slot(epoch + 1))
+    assert not any(block.slashed_indices for block in boundary)
+    assert ours.tolist() == following.slashed[: len(ours)].tolist()
