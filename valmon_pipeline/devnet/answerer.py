@@ -19,9 +19,13 @@ class Answerer:
         self.view = view
         self.recording = view.recording
 
-    def exact(self, question: Question, path: str) -> Answer | None:
+    def exact(
+        self, question: Question, path: str, *, phases: frozenset[str] | None = None
+    ) -> Answer | None:
         """Return what was recorded for this method, query and body at ``path``, or None."""
-        exchange = self.recording.best(question.method, path, question.query, question.body)
+        exchange = self.recording.best(
+            question.method, path, question.query, question.body, phases=phases
+        )
         return None if exchange is None else recorded_answer(exchange)
 
     def recorded(self, *paths: str) -> Answer:

@@ -24,7 +24,7 @@ class BlockAnswers(Answerer):
             ids.append("genesis")
         paths = [_with_segment(question.path, block_id, known_id) for known_id in ids]
         for path in paths:
-            answer = self.exact(question.with_path(path), path)
+            answer = self.exact(question, path, phases=block.phases)
             if answer is not None:
                 return self.as_of_now(block.slot, answer)
         if block.root is None:

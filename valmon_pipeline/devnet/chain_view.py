@@ -11,7 +11,7 @@ import msgspec
 
 from valmon_pipeline.devnet.answer import RefusalError
 from valmon_pipeline.devnet.clock import Clock
-from valmon_pipeline.devnet.recording import HEADERS_PATH, RecordedBlock, Recording
+from valmon_pipeline.devnet.recording import RecordedBlock, Recording
 
 _ROOT: Final = re.compile(r"0x[0-9a-f]{64}")
 _ZERO_ROOT: Final = "0x" + "00" * 32
@@ -32,6 +32,11 @@ class BlockReference:
     slot: int
     root: str | None
     is_orphan: bool = False
+
+    @property
+    def phases(self) -> frozenset[str] | None:
+        """The phases whose answers count: a lost fork was there only until finality."""
+        return frozenset({"orphan_live"}) if self.is_orphan else None
 
 
 class ChainView:
@@ -149,14 +154,11 @@ class ChainView:
         return self.clock.is_live and orphan.slot > self.finalized_slot
 
     def _fork_block(self, slot: int) -> RecordedBlock | None:
-        """Return the block that was the head in its own slot and was reorged away later."""
+        """Return the block that was the head in its own slot and was reorged away by the next."""
         if not self.clock.is_live or slot != self.head_slot:
             return None
-        seen = self.recording.best("GET", f"{HEADERS_PATH}/{slot}", phases=frozenset({"slot"}))
-        if seen is None or seen.status != 200:
-            return None
-        root = msgspec.json.decode(seen.content)["data"]["root"]
-        return self.recording.orphans.get(root)
+        forks = self.recording.orphans.values()
+        return next((block for block in forks if block.slot == slot), None)
 
     def _reference(self, block: RecordedBlock | None, not_found: RefusalError) -> BlockReference:
         if block is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import unquote_plus
 
@@ -67,10 +67,6 @@ class Question:
     def listed_ids(self) -> tuple[str, ...]:
         """Return the ids of a body that is a list; empty when there is none, or an empty one."""
         return as_ids(self.json())
-
-    def with_path(self, path: str) -> Question:
-        """Return the same request to another path."""
-        return replace(self, path=path)
 
 
 def as_ids(value: object) -> tuple[str, ...]:

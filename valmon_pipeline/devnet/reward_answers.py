@@ -30,15 +30,22 @@ class RewardAnswers(Answerer):
         block = self.view.block(question.parameters["block_id"])
         block_id = block.root if block.is_orphan else block.slot
         return self.as_of_now(
-            block.slot, self._subset(question, f"{_SYNC_REWARDS}/{block_id}", ("data",))
+            block.slot,
+            self._subset(question, f"{_SYNC_REWARDS}/{block_id}", ("data",), block.phases),
         )
 
-    def _subset(self, question: Question, path: str, keys: tuple[str, ...]) -> Answer:
-        exact = self.exact(question, path)
+    def _subset(
+        self,
+        question: Question,
+        path: str,
+        keys: tuple[str, ...],
+        phases: frozenset[str] | None = None,
+    ) -> Answer:
+        exact = self.exact(question, path, phases=phases)
         if exact is not None:
             return exact
         ids = question.listed_ids()
-        whole = self.recording.best("POST", path, "", _EVERYBODY)
+        whole = self.recording.best("POST", path, "", _EVERYBODY, phases=phases)
         if whole is None:
             raise not_recorded(path)
         answer = recorded_answer(whole)
