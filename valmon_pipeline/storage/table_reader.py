@@ -1,16 +1,17 @@
-"""Reading rows into frames with the exact types of a table's contract.
+"""Reading rows into frames with the exact types of a table's contract. No loop over rows.
 
-Large tables have fixed-width columns only, so their rows come as one binary COPY stream that NumPy
-reads in place: NULLs travel as a placeholder beside an IS NULL flag, enumerations as positions in
-the contract's list. Columns of free text have no fixed width; only small tables have them, and
-those are fetched row by row.
+The server collects each column into one array (``array_agg``) and sends it in binary; NumPy then
+reads it in place. That is several times faster than fetching or copying out rows, which arrive one
+message each. Elements must have one width for that: NULLs travel as a placeholder beside an array
+of IS NULL flags, enumerations as positions in the contract's list. Only free text, which small
+tables alone have, is taken apart value by value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,15 @@ import pandera.pandas as pa
 import sqlalchemy as sa
 from psycopg import sql
 
-from valmon_pipeline.frames import TableContract, conform
-from valmon_pipeline.frames.columns import UTC_MICROSECONDS
+from valmon_pipeline.errors import StorageError
+from valmon_pipeline.frames import TableContract
 from valmon_pipeline.frames.contract import is_strictly_ascending
-from valmon_pipeline.storage.binary_copy import HEADER, POSTGRES_EPOCH_MICROSECONDS
+from valmon_pipeline.storage.binary_copy import POSTGRES_EPOCH_MICROSECONDS
 from valmon_pipeline.storage.database import driver_connection
+
+ARRAY_HEADER_BYTES: Final = 20
+"""Of a one-dimensional array: dimensions, has-nulls, element type, length, lower bound (int32
+each)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,158 +58,114 @@ def read_table(
 ) -> pd.DataFrame:
     """The selected rows, in key order, with ``columns`` in the order asked for."""
     wanted = list(dict.fromkeys([*contract.key, *columns]))
-    has_text = any(isinstance(_dtype(contract, name), pd.StringDtype) for name in wanted)
-    if has_text:
-        frame = _fetch(connection, schema, contract, selection)
-    else:
-        frame = _copy(connection, schema, contract, wanted, selection)
+    readers = {name: _Reader(name, contract.schema.columns[name]) for name in wanted}
+    where, parameters = selection.where()
+    query = sql.SQL("SELECT {} FROM {}{}").format(
+        sql.SQL(", ").join(
+            sql.SQL("array_agg({})").format(expression)
+            for reader in readers.values()
+            for expression in reader.expressions()
+        ),
+        sql.Identifier(schema, contract.name),
+        where,
+    )
+    with driver_connection(connection).cursor(binary=True) as cursor:
+        cursor.execute(query, parameters)
+        assert cursor.pgresult is not None
+        result = cursor.pgresult
+        arrays = iter([result.get_value(0, field) for field in range(result.nfields)])
+    frame = pd.DataFrame({name: reader.read(arrays) for name, reader in readers.items()})
     if not is_strictly_ascending(frame, contract.key):
         frame = frame.sort_values(list(contract.key), ignore_index=True)
     return frame[list(columns)]
 
 
-def _fetch(
-    connection: sa.Connection, schema: str, contract: TableContract, selection: Selection
-) -> pd.DataFrame:
-    where, parameters = selection.where()
-    query = sql.SQL("SELECT {} FROM {}{}").format(
-        sql.SQL(", ").join(map(sql.Identifier, contract.columns)),
-        sql.Identifier(schema, contract.name),
-        where,
-    )
-    with driver_connection(connection).cursor() as cursor:
-        rows = cursor.execute(query, parameters).fetchall()
-    columns = zip(*rows, strict=True) if rows else ((),) * len(contract.columns)
-    return conform(
-        contract.name,
-        {
-            name: _with_mask(contract.schema.columns[name], values)
-            for name, values in zip(contract.columns, columns, strict=True)
-        },
-    )
+class _Reader:
+    """How one column is asked for and read."""
+
+    def __init__(self, name: str, column: pa.Column) -> None:
+        assert column.dtype is not None
+        self._name = sql.Identifier(name)
+        self._dtype: Any = column.dtype.type
+        self._nullable = bool(column.nullable)
+        metadata = column.metadata or {}
+        self._length: int | None = metadata.get("length")
+        self._categories: tuple[str, ...] | None = metadata.get("categories")
+
+    def expressions(self) -> list[sql.Composable]:
+        """What to select, one array each, in the order in which ``read`` takes them."""
+        if self._categories is not None:
+            names = sql.SQL(", ").join(sql.Literal(value) for value in self._categories)
+            return [sql.SQL("array_position(ARRAY[{}]::text[], {})").format(names, self._name)]
+        if not self._nullable:
+            return [self._name]
+        filled = sql.SQL("coalesce({}, {})").format(self._name, self._filler())
+        if self._element_type().endswith("f8"):
+            return [filled]
+        return [filled, sql.SQL("{} IS NULL").format(self._name)]
+
+    def read(self, arrays: Iterator[bytes | None]) -> Any:
+        """The column, from the next one or two of ``arrays``."""
+        array = next(arrays)
+        if isinstance(self._dtype, pd.StringDtype):
+            return pd.Series(list(_texts(array)), dtype="str")
+        values = _elements(array, self._element_type())
+        if self._categories is not None:
+            # SQL arrays count from 1.
+            names = pd.Index(list(self._categories))
+            return pd.Categorical.from_codes(values.astype(np.int64) - 1, categories=names)
+        if isinstance(self._dtype, pd.DatetimeTZDtype):
+            moments = values.astype(np.int64) + POSTGRES_EPOCH_MICROSECONDS
+            return pd.Series(moments.astype("datetime64[us]")).dt.tz_localize("UTC")
+        if self._length is not None:
+            roots = np.empty(len(values), dtype=object)
+            roots[:] = values.tolist()
+            if self._nullable:
+                roots[_elements(next(arrays), "?")] = None
+            return roots
+        native = values.astype(values.dtype.newbyteorder("="))
+        if not self._nullable or native.dtype.kind == "f":
+            return native
+        absent = _elements(next(arrays), "?").copy()
+        if native.dtype.kind == "b":
+            return pd.arrays.BooleanArray(native, absent)
+        return pd.arrays.IntegerArray(native, absent)
+
+    def _element_type(self) -> str:
+        if self._length is not None:
+            return f"V{self._length}"
+        if self._categories is not None:
+            return ">i4"
+        if isinstance(self._dtype, pd.DatetimeTZDtype):
+            return ">i8"
+        is_extension = isinstance(self._dtype, pd.api.extensions.ExtensionDtype)
+        plain = np.dtype(self._dtype.type if is_extension else self._dtype)
+        return {"int32": ">i4", "int64": ">i8", "bool": "?", "float64": ">f8"}[plain.name]
+
+    def _filler(self) -> sql.Composable:
+        if self._length is not None:
+            return sql.Literal(bytes(self._length))
+        return sql.SQL({"?": "false", ">f8": "'NaN'"}.get(self._element_type(), "0"))
 
 
-def _with_mask(column: pa.Column, values: Sequence[Any]) -> Any:
-    """Python values as ``conform`` takes them: None becomes masked."""
-    assert column.dtype is not None
-    dtype = column.dtype.type
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        return pd.Series(pd.to_datetime(list(values), utc=True), dtype=UTC_MICROSECONDS)
-    if isinstance(dtype, pd.StringDtype):
-        return pd.Series(list(values), dtype="str")
-    if isinstance(dtype, pd.CategoricalDtype) or dtype == np.dtype("object"):
-        result = np.empty(len(values), dtype=object)
-        result[:] = values
-        return result
-    mask = [value is None for value in values]
-    filled = [0 if value is None else value for value in values]
-    plain = np.dtype(dtype.type) if isinstance(dtype, pd.api.extensions.ExtensionDtype) else dtype
-    return np.ma.array(np.asarray(filled, dtype=plain), mask=mask)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One expression of the SELECT list and its type in the stream."""
-
-    expression: sql.Composable
-    dtype: str
-
-
-def _copy(
-    connection: sa.Connection,
-    schema: str,
-    contract: TableContract,
-    columns: Sequence[str],
-    selection: Selection,
-) -> pd.DataFrame:
-    parts = {name: _parts(name, contract.schema.columns[name]) for name in columns}
-    where, parameters = selection.where()
-    query = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT binary)").format(
-        sql.SQL(", ").join(part.expression for listed in parts.values() for part in listed),
-        sql.Identifier(schema, contract.name),
-        where,
-    )
-    with (
-        driver_connection(connection).cursor() as cursor,
-        cursor.copy(query, parameters) as copy,
-    ):
-        stream = b"".join(copy)
-    layout: list[tuple[str, Any]] = [("count", ">i2")]
-    for name, listed in parts.items():
-        for number, part in enumerate(listed):
-            layout += [(f"length {name} {number}", ">i4"), (f"{name} {number}", part.dtype)]
-    dtype = np.dtype(layout)
-    rows = (len(stream) - len(HEADER) - 2) // dtype.itemsize
-    array = np.frombuffer(stream, dtype=dtype, count=rows, offset=len(HEADER))
-    return pd.DataFrame(
-        {name: _column(array, name, contract.schema.columns[name]) for name in columns}, copy=False
-    )
-
-
-def _parts(name: str, column: pa.Column) -> list[_Part]:
-    identifier = sql.Identifier(name)
-    metadata = column.metadata or {}
-    if "categories" in metadata:
-        names = sql.SQL(", ").join(sql.Literal(value) for value in metadata["categories"])
-        position = sql.SQL("array_position(ARRAY[{}]::text[], {})::smallint").format(
-            names, identifier
+def _elements(array: bytes | None, element_type: str) -> npt.NDArray[Any]:
+    """The elements of a binary SQL array without NULLs; None, the array of no rows, has none."""
+    dtype = np.dtype([("length", ">i4"), ("value", element_type)])
+    if array is None:
+        return np.empty(0, dtype=dtype)["value"]
+    body = len(array) - ARRAY_HEADER_BYTES
+    if body % dtype.itemsize:
+        raise StorageError(
+            f"a column read from the database is not of its contract's type ({element_type}): "
+            "was the schema changed by hand?"
         )
-        return [_Part(position, ">i2")]
-    stream_type = _stream_type(column)
-    if not column.nullable:
-        return [_Part(identifier, stream_type)]
-    if stream_type == ">f8":
-        return [_Part(sql.SQL("coalesce({}, 'NaN')").format(identifier), stream_type)]
-    filler: sql.Composable
-    if "length" in metadata:
-        filler = sql.Literal(bytes(metadata["length"]))
-    else:
-        filler = sql.SQL("false") if stream_type == "?" else sql.SQL("0")
-    return [
-        _Part(sql.SQL("coalesce({}, {})").format(identifier, filler), stream_type),
-        _Part(sql.SQL("{} IS NULL").format(identifier), "?"),
-    ]
+    return np.frombuffer(array, dtype=dtype, offset=ARRAY_HEADER_BYTES)["value"]
 
 
-def _stream_type(column: pa.Column) -> str:
-    assert column.dtype is not None
-    dtype = column.dtype.type
-    if "length" in (column.metadata or {}):
-        return f"V{column.metadata['length']}"
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        return ">i8"
-    kind = np.dtype(dtype.type) if isinstance(dtype, pd.api.extensions.ExtensionDtype) else dtype
-    return {"int32": ">i4", "int64": ">i8", "bool": "?", "float64": ">f8"}[str(kind)]
-
-
-def _column(array: npt.NDArray[Any], name: str, column: pa.Column) -> Any:
-    assert column.dtype is not None
-    dtype = column.dtype.type
-    values = array[f"{name} 0"]
-    metadata = column.metadata or {}
-    if "categories" in metadata:
-        names = pd.Index(list(metadata["categories"]))
-        # SQL arrays count from 1.
-        return pd.Categorical.from_codes(values.astype(np.int64) - 1, categories=names)
-    if "length" in metadata:
-        result = np.empty(len(values), dtype=object)
-        result[:] = values.tolist()
-        if column.nullable:
-            result[array[f"{name} 1"]] = None
-        return result
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        moments = (values.astype(np.int64) + POSTGRES_EPOCH_MICROSECONDS).astype("datetime64[us]")
-        return pd.Series(moments).dt.tz_localize("UTC")
-    native = values.astype(values.dtype.newbyteorder("="))
-    if not column.nullable or native.dtype.kind == "f":
-        return native
-    absent = array[f"{name} 1"].astype(np.bool_)
-    if native.dtype.kind == "b":
-        return pd.arrays.BooleanArray(native, absent)
-    return pd.arrays.IntegerArray(native, absent)
-
-
-def _dtype(contract: TableContract, name: str) -> Any:
-    dtype = contract.schema.columns[name].dtype
-    assert dtype is not None
-    return dtype.type
+def _texts(array: bytes | None) -> Iterator[str]:
+    position = ARRAY_HEADER_BYTES
+    while array is not None and position < len(array):
+        length = int.from_bytes(array[position : position + 4], "big")
+        position += 4
+        yield array[position : position + length].decode()
+        position += length
