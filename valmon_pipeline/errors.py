@@ -24,7 +24,11 @@ class ChainRuleViolationError(ValmonError):
 
 
 class ContractViolationError(ValmonError):
-    """A frame breaks its table's contract and must not be stored."""
+    """A frame breaks the contract of ``table`` and must not be stored."""
+
+    def __init__(self, message: str, *, table: str | None = None) -> None:
+        super().__init__(message)
+        self.table = table
 
 
 class BeaconApiError(ValmonError):

@@ -28,23 +28,24 @@ MAX_EXAMPLES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check found in one epoch. ``offenders`` are the failing rows with what they show."""
+    """What one check found in one epoch. ``examples`` are the first few failing rows, as text."""
 
     asset: str
     name: str
     epoch: int
-    checked: int
-    offenders: pd.DataFrame
+    compared: int
+    failing: int
+    examples: tuple[Mapping[str, str], ...]
 
     @property
     def passed(self) -> bool:
-        return self.offenders.empty
+        """Whether no row failed."""
+        return self.failing == 0
 
     @property
     def detail(self) -> str:
         """One line of examples; empty when the check passed."""
-        rows = self.offenders.head(MAX_EXAMPLES).to_dict("records")
-        return "; ".join(", ".join(f"{k}={v}" for k, v in row.items()) for row in rows)
+        return "; ".join(", ".join(f"{k}={v}" for k, v in row.items()) for row in self.examples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,14 @@ class EpochCheck:
 
     def run(self, spec: ChainSpec, answers: EpochAnswers, frames: Frames) -> CheckResult:
         """Compare; the result names the epoch."""
-        checked, offenders = self.compare(spec, answers, frames)
-        return CheckResult(self.asset, self.name, answers.epoch, checked, offenders)
+        compared, offenders = self.compare(spec, answers, frames)
+        examples = tuple(
+            {str(column): str(value) for column, value in row.items()}
+            for row in offenders.head(MAX_EXAMPLES).to_dict("records")
+        )
+        return CheckResult(
+            self.asset, self.name, answers.epoch, compared, len(offenders), examples
+        )
 
 
 def _duty_per_active_validator(
@@ -265,7 +272,7 @@ def check_results_frame(results: Sequence[CheckResult], at: datetime) -> pd.Data
             "check_name": [f"{result.asset}.{result.name}" for result in results],
             "passed": np.array([result.passed for result in results]),
             "severity": np.full(len(results), "error"),
-            "failing_count": np.array([len(result.offenders) for result in results]),
+            "failing_count": np.array([result.failing for result in results]),
             "detail": [result.detail for result in results],
             "at": pd.DatetimeIndex([at] * len(results)),
         },

@@ -22,10 +22,12 @@ from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import (
     BeaconApiError,
     BeaconUnreachableError,
+    ContractViolationError,
     StorageError,
     ValmonError,
 )
-from valmon_pipeline.storage.warehouse import NetworkIdentity, Warehouse
+from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ _MILLISECONDS_PER_DAY: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """One stored epoch: its frames' checks, and what it took."""
+    """One stored epoch: its frames and checks, and what it took."""
 
     epoch: int
     node: str
@@ -49,10 +51,14 @@ class EpochReport:
 
 @dataclass(slots=True)
 class RunOutcome:
-    """The epochs a run stored, and the reason for each that it could not."""
+    """The epochs a run stored, and the reason for each that it could not; frames are not kept.
 
-    reports: list[EpochReport] = field(default_factory=list)
+    ``broken_contracts`` maps a table to the epochs whose frame it refused, with the reason.
+    """
+
+    stored: list[int] = field(default_factory=list)
     failures: dict[int, str] = field(default_factory=dict)
+    broken_contracts: dict[str, dict[int, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +132,12 @@ class EpochMaterializer:
                 )
                 stored = await asyncio.to_thread(self._compute_and_store, reader.spec, read)
                 if isinstance(stored, EpochReport):
-                    outcome.reports.append(stored)
+                    outcome.stored.append(stored.epoch)
                     on_stored(stored)
                     continue
                 fail(epoch, _reason(stored))
+                if isinstance(stored, ContractViolationError) and stored.table is not None:
+                    outcome.broken_contracts.setdefault(stored.table, {})[epoch] = str(stored)
                 if gone := await self._what_is_gone(client, stored):
                     if reading is not None:
                         reading.cancel()
@@ -179,7 +187,7 @@ class EpochMaterializer:
         """Whether trying further epochs makes sense: the reason if the node or the database is away."""
         try:
             if isinstance(error, StorageError):
-                await asyncio.to_thread(self._warehouse.ping)
+                await asyncio.to_thread(self._warehouse.database.ping)
             elif isinstance(error, BeaconUnreachableError):
                 with client.deadline(_PROBE_SECONDS):
                     await client.syncing()

@@ -9,23 +9,51 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 from valmon_pipeline.assets.epoch_reader import Watch
-from valmon_pipeline.assets.materialization import EpochMaterializer
+from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import WatchList
 from valmon_pipeline.storage.warehouse import Warehouse
 
 
-@dataclass(frozen=True, slots=True)
+class Progress(Protocol):
+    """Told of each epoch as a run goes on, e.g. to draw a progress bar."""
+
+    def stored(self, report: EpochReport) -> None:
+        """An epoch was committed."""
+
+    def failed(self, epoch: int, reason: str) -> None:
+        """An epoch failed; nothing of it was stored."""
+
+
+class NoProgress:
+    """Nobody is watching: runs started by Dagster's own processes."""
+
+    def stored(self, report: EpochReport) -> None:
+        """Ignore it."""
+
+    def failed(self, epoch: int, reason: str) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """Everything a run needs; making one opens no connection."""
 
     network: str
     open_client: Callable[[], AbstractAsyncContextManager[BeaconClient]]
-    warehouse: Warehouse
+    open_warehouse: Callable[[], Warehouse]
     watch: Watch
     watch_list: WatchList
+    progress: Progress = NoProgress()
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The warehouse, opened when first needed: definitions load without a database."""
+        return self.open_warehouse()
 
     def materializer(self) -> EpochMaterializer:
         """A materializer of epochs with this node, warehouse and watch list."""

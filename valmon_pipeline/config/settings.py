@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,6 +74,11 @@ class DatabaseSettings(Section):
         description="PostgreSQL 15 or newer to store everything in. "
         "Without it valmon runs a PostgreSQL of its own under `home`.",
     )
+    dagster_url: Annotated[SecretUrl | None, DatabaseUrl()] = Field(
+        None,
+        description="PostgreSQL database for Dagster's own runs and events. "
+        "Without it: a database beside `database.url`, named after it with `_dagster` at the end.",
+    )
     pool_size: Annotated[int, WholeNumber(1, 100)] = Field(
         5, description="Database connections a process keeps open."
     )
@@ -95,6 +101,15 @@ class BackfillSettings(Section):
 
     max_epochs_per_run: Annotated[int, WholeNumber(1, 10_000)] = Field(
         225, description="Epochs that one Dagster run of a backfill materializes."
+    )
+
+
+class HistorySettings(Section):
+    """History loaded by UTC day."""
+
+    first_day: date = Field(
+        date(2020, 12, 1),
+        description="First UTC day that the Dagster UI offers for loading history by day.",
     )
 
 
@@ -146,6 +161,7 @@ class Settings(Section):
     http: HttpSettings = Field(default_factory=HttpSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     backfill: BackfillSettings = Field(default_factory=BackfillSettings)
+    history: HistorySettings = Field(default_factory=HistorySettings)
 
     @model_validator(mode="before")
     @classmethod

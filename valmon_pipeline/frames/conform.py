@@ -38,7 +38,8 @@ def conform(table: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     unknown = [name for name in columns if name not in contract.columns]
     if missing or unknown:
         raise ContractViolationError(
-            f"{table}: columns do not match the contract: missing {missing}, unknown {unknown}"
+            f"{table}: columns do not match the contract: missing {missing}, unknown {unknown}",
+            table=table,
         )
     length = _common_length(table, columns)
     data = {
@@ -59,9 +60,13 @@ def _is_scalar(value: Any) -> bool:
 def _common_length(table: str, columns: Mapping[str, Any]) -> int:
     lengths = {name: len(value) for name, value in columns.items() if not _is_scalar(value)}
     if not lengths:
-        raise ContractViolationError(f"{table}: every column is a scalar; give at least one array")
+        raise ContractViolationError(
+            f"{table}: every column is a scalar; give at least one array", table=table
+        )
     if len(set(lengths.values())) > 1:
-        raise ContractViolationError(f"{table}: columns differ in length: {lengths}")
+        raise ContractViolationError(
+            f"{table}: columns differ in length: {lengths}", table=table
+        )
     return next(iter(lengths.values()))
 
 
@@ -83,6 +88,7 @@ class _Cast:
     """Casts one column; carries the names that messages need."""
 
     def __init__(self, table: str, column: str, nullable: bool) -> None:
+        self._table = table
         self._where = f"{table}.{column}"
         self._nullable = nullable
 
@@ -224,4 +230,4 @@ class _Cast:
         return values, mask
 
     def _refusal(self, what: str) -> ContractViolationError:
-        return ContractViolationError(f"{self._where}: {what}")
+        return ContractViolationError(f"{self._where}: {what}", table=self._table)

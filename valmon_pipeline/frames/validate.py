@@ -55,14 +55,14 @@ def validate(table: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ContractViolationError: it does not; one line per broken rule with the count of failing rows
-        and
-            up to five of them.
+            and up to five of them.
     """
     broken = violations(table, frame)
     if broken:
         lines = "\n".join(f"- {violation}" for violation in broken)
         raise ContractViolationError(
-            f"{table}: {len(frame)} rows break the table's contract and were not stored:\n{lines}"
+            f"{table}: {len(frame)} rows break the table's contract and were not stored:\n{lines}",
+            table=table,
         )
     return frame
 

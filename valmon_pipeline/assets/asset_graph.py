@@ -1,0 +1,32 @@
+"""The shape of the graph: which assets there are, in which group, computed from what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import dagster as dg
+
+# Table to (asset group, tables it is computed from): the lineage picture, left to right.
+EPOCH_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "blocks": ("chain", ()),
+    "validator_snapshots": ("validators", ()),
+    "attestation_duties": ("duties", ("validator_snapshots",)),
+    "proposer_duties": ("duties", ("blocks",)),
+    "sync_duties": ("duties", ("blocks",)),
+    "attestation_outcomes": ("performance", ("attestation_duties", "blocks")),
+    "attestation_rewards": ("rewards", ("attestation_outcomes", "validator_snapshots")),
+    "block_rewards": ("rewards", ("proposer_duties",)),
+    "sync_rewards": ("rewards", ("sync_duties",)),
+    "effectiveness_scores": (
+        "scores",
+        ("attestation_outcomes", "attestation_rewards", "proposer_duties", "sync_duties"),
+    ),
+    "network_epochs": ("scores", ("blocks", "attestation_outcomes", "validator_snapshots")),
+}
+CONTRACT_CHECK: Final = "contract"
+
+
+def asset_key(network: str, table: str) -> dg.AssetKey:
+    """The key of a table's asset: the network comes first, so that networks share one instance."""
+    return dg.AssetKey([network, table])

@@ -1,0 +1,113 @@
+"""The assets ``validators`` and ``validator_labels``: the dimension that facts are joined with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+import pandas as pd
+
+from valmon_pipeline.assets.asset_graph import asset_key
+from valmon_pipeline.assets.epoch_reader import EpochReader
+from valmon_pipeline.assets.materialization import network_identity
+from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.assets.validators import validator_labels_frame, validators_frame
+from valmon_pipeline.beacon.validator_ids import EVERYONE
+from valmon_pipeline.chain.registry import ValidatorRegistry
+from valmon_pipeline.config import WatchList
+from valmon_pipeline.frames.tables import TABLES
+
+KNOWN_CHECK = "configured_validators_exist"
+
+
+def registry_assets(network: str) -> dg.AssetsDefinition:
+    """The unpartitioned assets of the watched validators and their labels, from the finalized state."""
+
+    def spec(table: str) -> dg.AssetSpec:
+        return dg.AssetSpec(
+            asset_key(network, table),
+            group_name="validators",
+            description=TABLES[table].description,
+            kinds={"postgres"},
+            metadata={"dagster/table_name": f"{network}.{table}"},
+        )
+
+    @dg.multi_asset(
+        name="registry",
+        outs={
+            table: dg.AssetOut.from_spec(spec(table), io_manager_key="warehouse", dagster_type=dg.Any)
+            for table in ("validators", "validator_labels")
+        },
+        check_specs=[
+            dg.AssetCheckSpec(
+                KNOWN_CHECK,
+                asset=asset_key(network, "validators"),
+                description="Every validator of the configuration is in the registry.",
+            )
+        ],
+        required_resource_keys={"pipeline"},
+    )
+    def registry(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+        pipeline: Pipeline = context.resources.pipeline
+        registry = asyncio.run(_read_watched(pipeline))
+        labels = label_rows(pipeline.watch_list, registry)
+        unknown = unknown_ids(pipeline.watch_list, registry)
+        yield dg.Output(
+            validators_frame(registry),
+            "validators",
+            metadata={"validators": len(registry), "unknown": len(unknown)},
+        )
+        yield dg.Output(
+            validator_labels_frame(labels), "validator_labels", metadata={"labels": len(labels)}
+        )
+        yield dg.AssetCheckResult(
+            passed=not unknown,
+            asset_key=asset_key(network, "validators"),
+            check_name=KNOWN_CHECK,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"not in the registry: {', '.join(map(str, unknown[:5]))}"
+            if unknown
+            else None,
+            metadata={"unknown": str(unknown[:100]), "unknown_count": len(unknown)},
+        )
+
+    return registry
+
+
+async def _read_watched(pipeline: Pipeline) -> ValidatorRegistry:
+    async with pipeline.open_client() as client:
+        reader = await EpochReader.open(client, pipeline.watch)
+        pipeline.warehouse.bind_network(network_identity(reader))
+        ids = EVERYONE if pipeline.watch.network else pipeline.watch.ids
+        return await client.validators("finalized", ids)
+
+
+def label_rows(
+    watch_list: WatchList, registry: ValidatorRegistry
+) -> list[tuple[int, str, str]]:
+    """(validator index, category, value) for every label whose validator is in the registry."""
+    known = set(registry.validator_index.tolist())
+    by_key = _index_by_pubkey(registry) if watch_list.pubkeys else {}
+    rows = []
+    for identifier, labels in watch_list.labels.items():
+        index = by_key.get(identifier) if isinstance(identifier, str) else identifier
+        if index is not None and index in known:
+            rows += [(index, category, value) for category, value in labels.items()]
+    return rows
+
+
+def unknown_ids(watch_list: WatchList, registry: ValidatorRegistry) -> list[int | str]:
+    """Indices and public keys of the configuration that the registry does not hold."""
+    known = set(registry.validator_index.tolist())
+    by_key = _index_by_pubkey(registry) if watch_list.pubkeys else {}
+    unknown: list[int | str] = [index for index in watch_list.indices if index not in known]
+    return unknown + [key for key in watch_list.pubkeys if key not in by_key]
+
+
+def _index_by_pubkey(registry: ValidatorRegistry) -> Mapping[str, int]:
+    # Once per refresh of the dimension, and only when public keys are configured.
+    keys = (f"0x{bytes(key).hex()}" for key in registry.pubkey)
+    return dict(zip(keys, registry.validator_index.tolist(), strict=True))

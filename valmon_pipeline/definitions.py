@@ -1,0 +1,70 @@
+"""The wired graph of one network: assets, checks, jobs and resources. Nothing else.
+
+Loading opens no connection: neither the node nor the database has to be there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import dagster as dg
+
+from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS, asset_key
+from valmon_pipeline.assets.epoch import epoch_assets
+from valmon_pipeline.assets.history import history_asset
+from valmon_pipeline.assets.registry import registry_assets
+from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.config import Settings, load_settings
+from valmon_pipeline.pipeline import configured_database_url, pipeline_of
+from valmon_pipeline.storage.io_manager import PostgresIOManager
+
+MATERIALIZE_EPOCHS = "materialize_epochs"
+REFRESH_VALIDATORS = "refresh_validators"
+LOAD_HISTORY = "load_history"
+
+
+def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
+    """The graph for a network, run with the given pipeline."""
+    network = settings.network
+    return dg.Definitions(
+        assets=[
+            registry_assets(network),
+            epoch_assets(network, settings.backfill.max_epochs_per_run),
+            history_asset(network, settings.history.first_day),
+        ],
+        jobs=[
+            dg.define_asset_job(
+                MATERIALIZE_EPOCHS,
+                dg.AssetSelection.assets(*(asset_key(network, table) for table in EPOCH_ASSETS)),
+                description="Materialize epochs: everything about them, one transaction per epoch.",
+            ),
+            dg.define_asset_job(
+                REFRESH_VALIDATORS,
+                dg.AssetSelection.assets(
+                    asset_key(network, "validators"), asset_key(network, "validator_labels")
+                ),
+                description="Read the watched validators and their labels anew.",
+            ),
+            dg.define_asset_job(
+                LOAD_HISTORY,
+                dg.AssetSelection.assets(asset_key(network, "epoch_history")),
+                description="Load the epochs of UTC days.",
+            ),
+        ],
+        resources={
+            "pipeline": dg.ResourceDefinition.hardcoded_resource(pipeline),
+            "warehouse": dg.IOManagerDefinition(
+                lambda _: PostgresIOManager(pipeline.warehouse), description="PostgreSQL tables"
+            ),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The graph of the network that the configuration names."""
+    settings = load_settings()
+    return build_definitions(
+        settings, pipeline_of(settings, partial(configured_database_url, settings))
+    )
