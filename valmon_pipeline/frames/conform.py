@@ -64,9 +64,7 @@ def _common_length(table: str, columns: Mapping[str, Any]) -> int:
             f"{table}: every column is a scalar; give at least one array", table=table
         )
     if len(set(lengths.values())) > 1:
-        raise ContractViolationError(
-            f"{table}: columns differ in length: {lengths}", table=table
-        )
+        raise ContractViolationError(f"{table}: columns differ in length: {lengths}", table=table)
     return next(iter(lengths.values()))
 
 
@@ -89,7 +87,8 @@ class _Cast:
 
     def __init__(self, table: str, column: str, nullable: bool) -> None:
         self._table = table
-        self._where = f"{table}.{column}"
+        self._table = table
+        self._column = column
         self._nullable = nullable
 
     def to(self, dtype: Any, value: Any, metadata: Mapping[str, Any]) -> Any:

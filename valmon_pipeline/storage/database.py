@@ -80,6 +80,11 @@ class Database:
         except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
             raise StorageError(explain(error, purpose, self.address, self.schema)) from error
 
+    def ping(self) -> None:
+        """StorageError if the database does not answer."""
+        with self.transaction("reach the database") as connection:
+            connection.exec_driver_sql("SELECT 1")
+
     def pool_figures(self) -> dict[str, int]:
         """Connections by state, for the metrics: size, checked_out, checked_in, overflow."""
         pool = self.engine.pool

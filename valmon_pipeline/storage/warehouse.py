@@ -151,35 +151,40 @@ class Warehouse:
         wanted = list(contract.columns if columns is None else columns)
         unknown = [name for name in wanted if name not in contract.columns]
         if unknown:
-            raise ContractViolationError(f"{table} has no columns {unknown}")
+            raise ContractViolationError(f"{table} has no columns {unknown}", table=table)
         conditions: dict[str, Sequence[int]] = {}
         if epochs is not None:
             conditions["epoch"] = epochs
         if validator_indices is not None:
             conditions[_validator_column(contract)] = validator_indices
         if "epoch" in conditions and not contract.by_epoch:
-            raise ContractViolationError(f"{table} is not kept by epoch")
+            raise ContractViolationError(f"{table} is not kept by epoch", table=table)
         with self.database.transaction(f"read {table}") as connection:
             return read_table(connection, self.schema, contract, wanted, Selection(conditions))
 
     def _ready(self, table: str, frame: pd.DataFrame, epoch: int) -> pd.DataFrame:
         contract = contract_of(table)
         if not contract.by_epoch:
-            raise ContractViolationError(f"{table} is not kept by epoch; use replace_table")
+            raise ContractViolationError(
+                f"{table} is not kept by epoch; use replace_table", table=table
+            )
         ordered = _in_key_order(contract, validate(table, frame))
         found = ordered["epoch"].to_numpy()
         if len(found) and (found[0] != epoch or found[-1] != epoch):
             others = np.unique(found[found != epoch])
             raise ContractViolationError(
                 f"{table}: {int((found != epoch).sum())} rows of other epochs among those of epoch "
-                f"{epoch}: {others[:5].tolist()}"
+                f"{epoch}: {others[:5].tolist()}",
+                table=table,
             )
         return ordered
 
     def _whole(self, table: str, frame: pd.DataFrame) -> pd.DataFrame:
         contract = contract_of(table)
         if contract.partitioned:
-            raise ContractViolationError(f"{table} is kept by epoch; use replace_epoch")
+            raise ContractViolationError(
+                f"{table} is kept by epoch; use replace_epoch", table=table
+            )
         return _in_key_order(contract, validate(table, frame))
 
     def _targets(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, str]:
