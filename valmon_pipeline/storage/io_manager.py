@@ -27,25 +27,17 @@ def epoch_of_key(key: str) -> Sequence[int]:
 class PostgresIOManager(dg.IOManager):
     """Stores frames as the rows of the table named by the last part of the asset's key.
 
-    ``open_warehouse`` is called when the first frame passes, so that definitions load without a
-    database. ``epochs_of_key`` tells which epochs a partition key stands for (several for a day).
+    ``epochs_of_key`` tells which epochs a partition key stands for (several for a day).
     """
 
     def __init__(
         self,
-        open_warehouse: Callable[[], Warehouse],
+        warehouse: Warehouse,
         *,
         epochs_of_key: Callable[[str], Sequence[int]] = epoch_of_key,
     ) -> None:
-        self._open_warehouse = open_warehouse
+        self.warehouse = warehouse
         self._epochs_of_key = epochs_of_key
-        self._opened: Warehouse | None = None
-
-    @property
-    def warehouse(self) -> Warehouse:
-        if self._opened is None:
-            self._opened = self._open_warehouse()
-        return self._opened
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Store ``obj``: a DataFrame, or for tables kept by epoch an iterable of ``(epoch,
@@ -100,8 +92,8 @@ class PostgresIOManager(dg.IOManager):
         epochs = sorted({epoch for key in keys for epoch in self._epochs_of_key(key)})
         if not epochs:
             raise StorageError(
-                f"the run holds no epochs of {table}: a range of partition keys can be empty when its "
-                "keys were not added in order. Launch it with explicit keys."
+                f"the run holds no epochs of {table}: a range of partition keys can be empty when "
+                "its keys were not added in order. Launch it with explicit keys."
             )
         return epochs
 
