@@ -229,6 +229,4 @@ class _Cast:
         return values, mask
 
     def _refusal(self, what: str) -> ContractViolationError:
-        return ContractViolationError(
-            f"{self._table}.{self._column}: {what}", table=self._table, table=self._table
-        )
+        return ContractViolationError(f"{self._table}.{self._column}: {what}", table=self._table)
