@@ -1,0 +1,2 @@
+-- Run once by the PostgreSQL image, on an empty data directory: Dagster's own storage.
+CREATE DATABASE dagster;
