@@ -11,6 +11,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -142,6 +143,33 @@ class OneOf(FieldType):
 
     def parse(self, value: object) -> str:
         if not isinstance(value, str) or value not in self.words:
+            self.refuse()
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarDate(FieldType):
+    """A day written as YYYY-MM-DD, ``earliest`` or later."""
+
+    earliest: date
+
+    @property
+    def expected(self) -> str:
+        return f"a date such as 2020-12-01, not before {self.earliest.isoformat()}"
+
+    def written(self, value: object) -> object:
+        return value.isoformat() if isinstance(value, date) else value
+
+    def parse(self, value: object) -> date:
+        if isinstance(value, str):
+            # fromisoformat alone would also take 20201201 and 2020-W49-2
+            if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value.strip()):
+                self.refuse()
+            try:
+                value = date.fromisoformat(value.strip())
+            except ValueError:  # a 30th of February
+                self.refuse()
+        if type(value) is not date or value < self.earliest:  # a datetime is a date, too
             self.refuse()
         return value
 

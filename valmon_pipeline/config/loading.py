@@ -160,7 +160,10 @@ def _mistake(details: ErrorDetails, prefix: KeyPath, document: Document) -> Mist
 
 
 def _is_address(path: KeyPath) -> bool:
-    return path[0] == "beacon_node_url" or path == ("database", "url")
+    return path[0] == "beacon_node_url" or path in (
+        ("database", "url"),
+        ("database", "dagster_url"),
+    )
 
 
 def _model_at(path: KeyPath) -> type[BaseModel] | None:

@@ -11,6 +11,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from valmon_pipeline.config.field_types import (
+    CalendarDate,
     DatabaseUrl,
     HomeDirectory,
     NodeUrl,
@@ -107,7 +108,8 @@ class BackfillSettings(Section):
 class HistorySettings(Section):
     """History loaded by UTC day."""
 
-    first_day: date = Field(
+    # no beacon chain is older, and a day too early is a partition too many in the UI
+    first_day: Annotated[date, CalendarDate(date(2020, 1, 1))] = Field(
         date(2020, 12, 1),
         description="First UTC day that the Dagster UI offers for loading history by day.",
     )

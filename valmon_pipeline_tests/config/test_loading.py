@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,33 @@ def test_a_network_is_a_plain_schema_name(mistakes: Mistakes, name: str) -> None
     assert list(mistakes(f"network: {name}")) == ["line 1 network"]
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["20261101", "2026-W45-1", "2026-1-1", "2026-02-30", "2019-12-31", "01.11.2026", "yes", "5"],
+)
+def test_a_day_is_a_date_of_the_calendar(mistakes: Mistakes, written: str) -> None:
+    assert mistakes(f"history: {{first_day: {written}}}") == {
+        "line 1 history.first_day": "expected a date such as 2020-12-01, not before 2020-01-01"
+    }
+
+
+def test_a_wrong_day_is_quoted(load: Load) -> None:
+    with pytest.raises(InvalidConfigurationError) as caught:
+        load("history:\n  first_day: 2026-02-30\n", VALMON_HISTORY__FIRST_DAY="1.1.2026")
+    assert 'VALMON_HISTORY__FIRST_DAY = "1.1.2026"\n    expected a date' in str(caught.value)
+    with pytest.raises(InvalidConfigurationError) as caught:
+        load("history:\n  first_day: 2026-02-30\n")
+    assert 'line 2: history.first_day = "2026-02-30"\n    expected a date' in str(caught.value)
+
+
+def test_a_day_is_read_with_or_without_quotes_and_written_back(load: Load) -> None:
+    for written in ("2026-11-01", "'2026-11-01'", '" 2026-11-01 "'):
+        settings = load(f"history: {{first_day: {written}}}")
+        assert settings.history.first_day == date(2026, 11, 1)
+        assert settings.model_dump(mode="json")["history"] == {"first_day": "2026-11-01"}
+    assert load("history:\n").history.first_day == date(2020, 12, 1)
+
+
 def test_the_home_directory_may_begin_with_a_tilde(load: Load, mistakes: Mistakes) -> None:
     assert load("home: ~/valmon", VALMON_HOME="").home == Path("~/valmon").expanduser()
     assert mistakes("home: data", VALMON_HOME="") == {
@@ -166,11 +194,15 @@ class TestEnvironment:
             VALMON_WORKER_POOL_SIZE="4",
             VALMON_RATE_LIMIT__BURST=" 8 ",
             VALMON_DATABASE__POOL_SIZE="9",
+            VALMON_DATABASE__DAGSTER_URL="postgresql://u:p@db/dagster",
+            VALMON_HISTORY__FIRST_DAY=" 2026-11-01 ",
             VALMON_RETENTION_DAYS="forever",
         )
         assert settings.worker_pool_size == 4
         assert (settings.rate_limit.burst, settings.rate_limit.requests_per_second) == (8, 5.0)
         assert settings.database.pool_size == 9
+        assert settings.database.dagster_url == SecretUrl("postgresql://u:p@db/dagster")
+        assert settings.history.first_day == date(2026, 11, 1)
         assert settings.retention_days is None
 
     def test_short_names(self, load: Load) -> None:

@@ -49,6 +49,8 @@ def test_an_address_is_printed_without_credentials(url: str, printed: str) -> No
         "database: postgresql://user:hunter2x@db/valmon",
         "database: {url: 'mysql://user:hunter2x@db/valmon'}",
         "database: {url: 'postgresql://user:hunter2x#@db/valmon'}",
+        "database: {dagster_url: 'mysql://user:hunter2x@db/valmon'}",
+        "database: {dagster_url: 'hunter2x'}",
         "database: {url: 'host=db password=hunter2x user=valmon'}",
         "database: {password: hunter2x}",
         "database: {password: *hunter2x}",
