@@ -37,6 +37,7 @@ from valmon_pipeline.beacon.columns import (
     integer,
     require_unique,
 )
+from valmon_pipeline.beacon.field_path import value_at
 from valmon_pipeline.beacon.number_rows import decode_number_rows
 from valmon_pipeline.chain.blocks import Attestation, Block, BlockHeader
 from valmon_pipeline.chain.committees import Committees
@@ -52,7 +53,6 @@ from valmon_pipeline.errors import (
 
 T = TypeVar("T")
 _ERROR_PATH = re.compile(r"`\$(?P<path>[^`]*)`$")
-_STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<row>\d+)\]")
 
 
 class OptimisticAnswerError(Exception):
@@ -422,11 +422,5 @@ def _with_value(message: str, content: bytes) -> str:
     match = _ERROR_PATH.search(message)
     if match is None:
         return message
-    value = msgspec.json.decode(content)
-    for step in _STEP.finditer(match["path"]):
-        try:
-            value = value[step["name"] or int(step["row"])]
-        except (KeyError, IndexError, TypeError):
-            return message
-    shown = repr(value)
+    shown = repr(value_at(content, match["path"]))
     return f"{message}, value {shown if len(shown) <= 100 else shown[:97] + '…'}"

@@ -1,0 +1,23 @@
+"""The value behind a field path of msgspec's messages, which name the place but not the value."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+MISSING: Final = "<missing>"
+
+_STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<row>\d+)\]")
+
+
+def value_at(content: bytes | msgspec.Raw, path: str) -> Any:
+    """Return the value at ``path`` (like ``.data[3].balance``) of valid JSON, or ``MISSING``."""
+    value: Any = msgspec.json.decode(content)
+    for step in _STEP.finditer(path):
+        try:
+            value = value[step["name"] or int(step["row"])]
+        except (KeyError, IndexError, TypeError):
+            return MISSING
+    return value
