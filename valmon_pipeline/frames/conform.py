@@ -180,23 +180,16 @@ class _Cast:
         return series.astype(UTC_MICROSECONDS).reset_index(drop=True)
 
     def _categorical(self, value: Any, categories: tuple[str, ...]) -> Any:
-        if isinstance(value, pd.Series) and isinstance(value.dtype, pd.CategoricalDtype):
-            value = value.array
-        if isinstance(value, pd.Categorical):
-            names = value.astype(object)
-        else:
-            array = np.asarray(value)
-            if array.dtype.kind in "iu":
-                return self._from_codes(array, categories)
-            names = array.astype(object)
-        result = pd.Categorical(names, categories=list(categories), ordered=False)
-        lost = result.codes < 0
+        array = np.asarray(value)
+        if array.dtype.kind in "iu":
+            return self._from_codes(array, categories)
+        codes = pd.Index(list(categories)).get_indexer(pd.Index(array.astype(object)))
+        lost = codes < 0
         if lost.any():
             raise self._refusal(
-                f"{int(lost.sum())} values are none of {list(categories)}, "
-                f"first {np.asarray(names, dtype=object)[lost][0]!r}"
+                f"{int(lost.sum())} values are none of {list(categories)}, first {array[lost][0]!r}"
             )
-        return result
+        return self._from_codes(codes, categories)
 
     def _from_codes(self, codes: npt.NDArray[Any], categories: tuple[str, ...]) -> Any:
         outside = (codes < 0) | (codes >= len(categories))

@@ -181,8 +181,8 @@ _LABEL_JOIN: Final = """
      AND (labels.until_epoch IS NULL OR facts.epoch < labels.until_epoch)
 """
 
-# Each table contributes its own sums and NULL for the others: no join of large tables. Block rewards
-# are stored of every block: those of validators without a score in the epoch are not watched.
+# Each table contributes its own sums and NULL for the others: no join of large tables. Block
+# rewards are stored of every block: those of validators without a score then are not watched.
 _GROUP_SUMMARY: Final = """
 SELECT {label} AS label,
        count(DISTINCT facts.validator_index),

@@ -1,0 +1,140 @@
+"""Valid frames of every table, filled at random from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pandera.pandas as pa
+
+from valmon_pipeline.frames import TABLES, conform
+
+Columns = dict[str, Any]
+
+
+def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> pd.DataFrame:
+    """``rows`` random rows of ``table`` for ``epoch`` that keep its contract, in key order."""
+    random = np.random.default_rng([seed, epoch, len(table)])
+    contract = TABLES[table]
+    if contract.key in (("epoch",), ("only_row",)):
+        rows = 1
+    columns = {
+        name: _random(random, column, rows) for name, column in contract.schema.columns.items()
+    }
+    for name in ("slot", "validator_index"):
+        if name in contract.key:
+            columns[name] = np.arange(rows)
+    columns |= {"epoch": np.full(rows, epoch)} if "epoch" in columns else {}
+    if "check_name" in columns:
+        columns["check_name"] = [f"check {row:04d}" for row in range(rows)]
+    if table in _RELATED:
+        _RELATED[table](columns, rows)
+    return conform(table, columns)
+
+
+def _random(random: np.random.Generator, column: pa.Column, rows: int) -> Any:
+    assert column.dtype is not None
+    dtype = column.dtype.type
+    metadata = column.metadata or {}
+    absent = random.random(rows) < 0.3
+    if "categories" in metadata:
+        return random.integers(0, len(metadata["categories"]), rows)
+    if "length" in metadata:
+        # Zero bytes at the end are part of the value.
+        matrix = random.integers(0, 3, (rows, metadata["length"])).astype(np.uint8)
+        values = np.empty(rows, dtype=object)
+        values[:] = [row.tobytes() for row in matrix]
+        return np.ma.array(values, mask=absent) if column.nullable else values
+    if isinstance(dtype, pd.StringDtype):
+        return ["" if row % 3 == 0 else "ß" * row + "|\\N\n" for row in range(rows)]
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        moments = random.integers(-(10**15), 2 * 10**15, rows)
+        return pd.Series(pd.to_datetime(moments, unit="us", utc=True))
+    plain = np.dtype(dtype.type if isinstance(dtype, pd.api.extensions.ExtensionDtype) else dtype)
+    values = _numbers(random, plain, rows)
+    if plain.kind == "f":
+        values[absent] = np.nan
+        return values
+    return np.ma.array(values, mask=absent) if column.nullable else values
+
+
+def _numbers(random: np.random.Generator, dtype: np.dtype[Any], rows: int) -> npt.NDArray[Any]:
+    if dtype.kind == "b":
+        return random.integers(0, 2, rows).astype(np.bool_)
+    if dtype.kind == "f":
+        return random.random(rows)
+    return random.integers(0, 2**31 if dtype.itemsize == 4 else 2**59, rows, dtype=np.int64)
+
+
+def _blocks(columns: Columns, rows: int) -> None:
+    status = np.asarray(columns["status"])
+    for name in ("block_root", "parent_root"):
+        values = np.empty(rows, dtype=object)
+        values[:] = [None if code == 1 else bytes(31) + b"r" for code in status]
+        columns[name] = values
+
+
+def _labels(columns: Columns, rows: int) -> None:
+    columns["category"] = ["operator"] * rows
+    columns["from_epoch"] = np.arange(rows)
+    columns["until_epoch"] = np.ma.array(np.arange(rows) + 3, mask=np.arange(rows) % 2 == 0)
+
+
+def _duties(columns: Columns, rows: int) -> None:
+    columns["committee_length"] = np.arange(rows) + 5
+    columns["committee_position"] = np.arange(rows) % 5
+
+
+def _outcomes(columns: Columns, rows: int) -> None:
+    included = np.arange(rows) % 4 != 0
+    delay = np.arange(rows) % 3 + 1
+    columns["slot"] = np.arange(rows) + 56
+    columns["included"] = included
+    columns["inclusion_slot"] = np.ma.array(columns["slot"] + delay, mask=~included)
+    columns["inclusion_delay"] = np.ma.array(delay, mask=~included)
+    columns["earliest_inclusion_slot"] = columns["slot"] + 1
+    for name in ("target_correct", "head_correct", "source_timely", "target_timely"):
+        columns[name] = included & columns[name]
+    columns["head_timely"] = included & (delay == 1)
+
+
+def _sync_duties(columns: Columns, rows: int) -> None:
+    columns["participated"] = np.arange(rows) % 7
+    columns["missed"] = np.arange(rows) % 2
+    columns["due"] = columns["participated"] + columns["missed"]
+
+
+def _attestation_rewards(columns: Columns, rows: int) -> None:
+    parts = [columns[f"{name}_reward"] // 8 for name in ("source", "target", "head")]
+    for name, part in zip(("source", "target", "head"), parts, strict=True):
+        columns[f"{name}_reward"] = np.where(np.arange(rows) % 5 == 0, -part, part)
+    earned = sum(columns[f"{name}_reward"] for name in ("source", "target", "head"))
+    columns["total_reward"] = earned - columns["inactivity_penalty"]
+    unknown = np.arange(rows) % 6 == 0
+    for name, part in zip(("source", "target", "head"), parts, strict=True):
+        columns[f"ideal_{name}"] = np.ma.array(part, mask=unknown)
+    columns["ideal_total"] = np.ma.array(sum(parts), mask=unknown)
+
+
+def _block_rewards(columns: Columns, rows: int) -> None:
+    names = ("attestations", "sync_aggregate", "proposer_slashings", "attester_slashings")
+    columns["total"] = sum(columns[name] for name in names)
+
+
+def _identity(columns: Columns, rows: int) -> None:
+    columns["only_row"] = np.ones(rows, dtype=np.bool_)
+
+
+_RELATED: Mapping[str, Callable[[Columns, int], None]] = {
+    "network_identity": _identity,
+    "blocks": _blocks,
+    "validator_labels": _labels,
+    "attestation_duties": _duties,
+    "attestation_outcomes": _outcomes,
+    "sync_duties": _sync_duties,
+    "attestation_rewards": _attestation_rewards,
+    "block_rewards": _block_rewards,
+}
