@@ -5,6 +5,7 @@ Loading opens no connection: neither the node nor the database has to be there.
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import dagster as dg
@@ -26,12 +27,16 @@ LOAD_HISTORY = "load_history"
 def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
     """The graph for a network, run with the given pipeline."""
     network = settings.network
-    return dg.Definitions(
-        assets=[
+    with warnings.catch_warnings():
+        # Backfill policies are what makes one run of many epochs; they are announced as beta.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        assets = [
             registry_assets(network),
             epoch_assets(network, settings.backfill.max_epochs_per_run),
             history_asset(network, settings.history.first_day),
-        ],
+        ]
+    return dg.Definitions(
+        assets=assets,
         jobs=[
             dg.define_asset_job(
                 MATERIALIZE_EPOCHS,

@@ -1,10 +1,10 @@
 """Partitions: one key per epoch, one per UTC day, and everything that turns ranges into keys.
 
-Dagster orders dynamic partition keys by *insertion*, and resolves a range of keys in that order. With
-keys 10-13 registered before 7-9 the range 8...12 is empty, and the run succeeds having done nothing.
-Hence two rules, both kept here: keys are added by one function, ascending; and a run over many epochs
-is launched only for keys that are contiguous in the registry, so that its two range tags mean exactly
-the epochs that were asked for.
+Dagster orders dynamic partition keys by *insertion*, and resolves a range of keys in that order.
+With keys 10-13 registered before 7-9 the range 8...12 is empty, and the run succeeds having done
+nothing. Hence two rules, both kept here: keys are added by one function, ascending; and a run over
+many epochs is launched only for keys that are contiguous in the registry, so that its two range
+tags mean exactly the epochs that were asked for.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class EpochRange:
         first = int(match[1])
         last = int(match[2]) if match[2] is not None else first
         if last < first:
-            raise ConfigurationError(f"the epoch range {text!r} runs backwards: did you mean {last}..{first}?")
+            raise ConfigurationError(
+                f"the epoch range {text!r} runs backwards: did you mean {last}..{first}?"
+            )
         return cls(first, last)
 
     def __iter__(self) -> Iterator[int]:

@@ -19,8 +19,8 @@ from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 def blocks_frame(spec: ChainSpec, answers: EpochAnswers) -> pd.DataFrame:
     """Frame ``blocks``: one row per slot of the epoch.
 
-    A final slot without a canonical block is ``missed``; whether a block was seen and orphaned is only
-    knowable live, since nodes forget orphans once the chain is final.
+    A final slot without a canonical block is ``missed``; whether a block was seen and orphaned is
+    only knowable live, since nodes forget orphans once the chain is final.
     """
     first, last = spec.first_slot(answers.epoch), spec.last_slot(answers.epoch)
     slots = np.arange(first, last + 1)
@@ -76,7 +76,9 @@ def network_epochs_frame(
     def known(value: int | None) -> np.ma.MaskedArray[tuple[int], np.dtype[np.int64]]:
         return np.ma.array([0 if value is None else value], mask=[value is None])
 
-    participating = None if totals is None else totals.participating
+    def participating(flag: str) -> np.ma.MaskedArray[tuple[int], np.dtype[np.int64]]:
+        return known(None if totals is None else getattr(totals.participating, flag))
+
     return conform(
         "network_epochs",
         {
@@ -85,17 +87,15 @@ def network_epochs_frame(
             "window_root": [answers.canonical.root_at(answers.canonical.last_slot)],
             "node": [answers.node],
             "active_validators": known(len(answers.committees.validator_index)),
-            "total_active_balance": known(totals and totals.total_active_balance),
-            "base_reward_per_increment": known(totals and totals.base_reward_per_increment),
-            "source_participating_balance": known(participating and participating.source),
-            "target_participating_balance": known(participating and participating.target),
-            "head_participating_balance": known(participating and participating.head),
+            "total_active_balance": known(None if totals is None else totals.total_active_balance),
+            "base_reward_per_increment": known(
+                None if totals is None else totals.base_reward_per_increment
+            ),
+            "source_participating_balance": participating("source"),
+            "target_participating_balance": participating("target"),
+            "head_participating_balance": participating("head"),
             "leak": np.array(
-                [
-                    is_inactivity_leak(
-                        spec, answers.epoch, answers.finalized_epoch_at_transition
-                    )
-                ]
+                [is_inactivity_leak(spec, answers.epoch, answers.finalized_epoch_at_transition)]
             ),
             "blocks_proposed": np.array([proposed]),
             "blocks_missed": np.array([end - first - proposed]),

@@ -1,7 +1,8 @@
 """Facts of an epoch that were derived twice, compared; each comparison is an asset check.
 
-A check never stops the storing of an epoch: what must not be stored is refused by its table's contract.
-It says which rows disagree, so that somebody can find out whether the node or valmon is wrong.
+A check never stops the storing of an epoch: what must not be stored is refused by its table's
+contract. It says which rows disagree, so that somebody can find out whether the node or valmon is
+wrong.
 """
 
 from __future__ import annotations
@@ -64,9 +65,7 @@ class EpochCheck:
             {str(column): str(value) for column, value in row.items()}
             for row in offenders.head(MAX_EXAMPLES).to_dict("records")
         )
-        return CheckResult(
-            self.asset, self.name, answers.epoch, compared, len(offenders), examples
-        )
+        return CheckResult(self.asset, self.name, answers.epoch, compared, len(offenders), examples)
 
 
 def _duty_per_active_validator(
@@ -104,8 +103,8 @@ def _flags_match_rewards(
     """A flag earned shows as a reward, a flag missed as a penalty (none for the head).
 
     Slashed validators are fined whatever they voted, a leak pays nothing for any flag, and without
-    effective balance every amount is zero: there the two say different things by the rules. An ideal
-    reward that rounds to zero says nothing either.
+    effective balance every amount is zero: there the two say different things by the rules. An
+    ideal reward that rounds to zero says nothing either.
     """
     outcomes = frames["attestation_outcomes"]
     joined = frames["attestation_rewards"].merge(
@@ -115,9 +114,7 @@ def _flags_match_rewards(
     )
     registry = answers.registry_at_end
     slashed = registry.validator_index[slashed_when_rewarded(spec, answers)]
-    joined = joined[
-        ~joined["validator_index"].isin(slashed) & (joined["effective_balance"] > 0)
-    ]
+    joined = joined[~joined["validator_index"].isin(slashed) & (joined["effective_balance"] > 0)]
     leak = is_inactivity_leak(spec, answers.epoch, answers.finalized_epoch_at_transition)
     wrong = pd.Series(False, index=joined.index)
     for component in ("source", "target", "head"):
@@ -179,7 +176,9 @@ def _rewards_within_attainable(
     known = frame[frame["attainable_total"].notna()]
     # Inactivity penalties come on top of the three components and are never "attainable".
     earned = known["total_reward"] + known["inactivity_penalty"]
-    wrong = (earned > known["attainable_total"]) | (known["attainable_total"] > known["ideal_total"])
+    wrong = (earned > known["attainable_total"]) | (
+        known["attainable_total"] > known["ideal_total"]
+    )
     columns = ["validator_index", "total_reward", "attainable_total", "ideal_total"]
     return len(known), known.loc[wrong, columns]
 

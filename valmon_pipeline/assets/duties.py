@@ -51,8 +51,8 @@ def proposer_duties_frame(answers: EpochAnswers) -> pd.DataFrame:
 def sync_duties_frame(answers: EpochAnswers, participation: SyncParticipation) -> pd.DataFrame:
     """Frame ``sync_duties``: seats of watched members, and signatures due, given and missed.
 
-    Each canonical block of the epoch asks every seat for one signature; a validator with two seats owes
-    two. Exited and slashed members keep their seats.
+    Each canonical block of the epoch asks every seat for one signature; a validator with two seats
+    owes two. Exited and slashed members keep their seats.
     """
     ours = np.isin(participation.validator_index, answers.watched)
     return conform(

@@ -1,7 +1,6 @@
 """The epoch's assets as Dagster sees them: one step that stores all tables of an epoch together."""
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster reads the type of `context` at definition time.
 from collections.abc import Iterator
 
 import dagster as dg
@@ -18,9 +17,9 @@ from valmon_pipeline.partitions import epoch_key, epoch_partitions, epochs_of_ke
 def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
     """The multi-asset ``epoch`` for a network.
 
-    One step computes and stores every table of an epoch, in one transaction, so that no reader ever sees
-    half an epoch. A run over many epochs stores them one after the other; if some fail, the others are
-    stored and shown as materialized, and the run fails with a reason per epoch.
+    One step computes and stores every table of an epoch, in one transaction, so that no reader ever
+    sees half an epoch. A run over many epochs stores them one after the other; if some fail, the
+    others are stored and shown as materialized, and the run fails with a reason per epoch.
     """
 
     @dg.multi_asset(
@@ -63,8 +62,8 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
         epochs = epochs_of_keys(context.partition_keys)
         if not epochs:
             raise dg.Failure(
-                "this run holds no epochs: its range of partition keys runs against the order in which "
-                "they were registered; launch it by explicit keys or with `valmon backfill`",
+                "this run holds no epochs: its range of partition keys runs against the order in "
+                "which they were registered; launch it by explicit keys or with `valmon backfill`",
                 allow_retries=False,
             )
         pipeline: Pipeline = context.resources.pipeline

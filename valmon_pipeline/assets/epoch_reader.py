@@ -1,9 +1,9 @@
 """Everything the node has to say about one epoch, read from one node and checked to be one chain.
 
-Epoch E needs the blocks of its inclusion window (first slot of E to last slot of E+1), the registry at
-both ends of E, the committees, the proposers, the sync committee, the rewards that the node reports for
-E and the finality that decides whether a leak was on. See ``domain`` facts in the consensus
-specification: inclusion windows (EIP-7045), rewards applied at the transition E+1 to E+2.
+Epoch E needs the blocks of its inclusion window (first slot of E to last slot of E+1), the registry
+at both ends of E, the committees, the proposers, the sync committee, the rewards that the node
+reports for E and the finality that decides whether a leak was on. See ``domain`` facts in the
+consensus specification: inclusion windows (EIP-7045), rewards applied at the transition E+1 to E+2.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ class Watch:
 class EpochAnswers:
     """One node's answers about one epoch; every part belongs to the same canonical chain.
 
-    ``registry_at_start`` and ``registry_at_end`` are the states at the first slots of E and E+1. They
-    hold the whole network if ``whole_registry``, else the watched validators. ``watched`` are the
-    watched indices known at the end of E, ascending. ``unknown_ids`` were asked for but do not exist.
+    ``registry_at_start`` and ``registry_at_end`` are the states at the first slots of E and E+1.
+    They hold the whole network if ``whole_registry``, else the watched validators. ``watched`` are
+    the watched indices known at the end of E, ascending. ``unknown_ids`` were asked for but do not
+    exist.
     """
 
     epoch: int
@@ -83,7 +84,9 @@ class EpochReader:
     At most two epochs of blocks and two registries are kept, whatever the length of the run.
     """
 
-    def __init__(self, client: BeaconClient, spec: ChainSpec, genesis: Genesis, watch: Watch) -> None:
+    def __init__(
+        self, client: BeaconClient, spec: ChainSpec, genesis: Genesis, watch: Watch
+    ) -> None:
         self.client = client
         self.spec = spec
         self.genesis = genesis
@@ -107,8 +110,9 @@ class EpochReader:
         if syncing.is_syncing or syncing.is_optimistic:
             state = "syncing" if syncing.is_syncing else "optimistic"
             raise NodeNotReadyError(
-                f"{client.name} is {state} (head slot {syncing.head_slot}, {syncing.sync_distance} behind): "
-                "its answers are not stored. Wait until it has caught up, or name another node."
+                f"{client.name} is {state} (head slot {syncing.head_slot}, "
+                f"{syncing.sync_distance} behind): its answers are not stored. Wait until "
+                "it has caught up, or name another node."
             )
         return cls(client, spec, genesis, watch)
 
@@ -122,12 +126,13 @@ class EpochReader:
         """Refuse an epoch whose rows could still change.
 
         Raises:
-            EpochNotFinalError: the finalized epoch is below E+2, where the rewards of E are settled.
+            EpochNotFinalError: the finalized epoch is below E+2, where the rewards of E are
+            settled.
         """
         if self._finalized_epoch < epoch + 2 and await self.finalized_epoch() < epoch + 2:
             raise EpochNotFinalError(
-                f"epoch {epoch} is not final yet: its rewards are settled when epoch {epoch + 2} is "
-                f"finalized, and {self.client.name} has finalized epoch {self._finalized_epoch}"
+                f"epoch {epoch} is not final yet: its rewards are settled when epoch {epoch + 2} "
+                f"is finalized, and {self.client.name} has finalized epoch {self._finalized_epoch}"
             )
 
     async def read(self, epoch: int) -> EpochAnswers:
@@ -210,10 +215,11 @@ class EpochReader:
             return registry.validator_index, ()
         by_index = np.isin(registry.validator_index, np.fromiter(self._watch.indices, np.int64))
         wanted_keys = np.array(
-            [bytes.fromhex(key.removeprefix("0x")) for key in sorted(self._watch.pubkeys)], dtype="S48"
+            [bytes.fromhex(key.removeprefix("0x")) for key in sorted(self._watch.pubkeys)],
+            dtype="S48",
         )
-        # Fixed-width byte strings compare whole keys at once; a key never ends in a zero byte that matters,
-        # since both sides are padded alike.
+        # Fixed-width byte strings compare whole keys at once; a key never ends in a zero byte that
+        # matters, since both sides are padded alike.
         keys = np.ascontiguousarray(registry.pubkey).view("S48").reshape(-1)
         by_key = np.isin(keys, wanted_keys)
         known_keys = {bytes(row).hex() for row in registry.pubkey[by_key]}
@@ -245,9 +251,13 @@ class EpochReader:
         if len(members) == 0:
             return {}
         slots = [slot for slot in canonical.slot.tolist() if slot < end]
-        # All members: at most one committee (512 rows on mainnet), and enough to derive the reward per seat.
+        # All members: at most one committee (512 rows on mainnet), and enough to derive the reward
+        # per seat.
         rewards = await asyncio.gather(
-            *(self.client.sync_committee_rewards(canonical.root_at(slot), EVERYONE) for slot in slots)
+            *(
+                self.client.sync_committee_rewards(canonical.root_at(slot), EVERYONE)
+                for slot in slots
+            )
         )
         return dict(zip(slots, rewards, strict=True))
 
@@ -261,4 +271,3 @@ class EpochReader:
 def newest_epoch_readable(finalized_epoch: int) -> int:
     """The newest epoch whose rows are final: E with finalized epoch E+2 (negative: none yet)."""
     return finalized_epoch - 2
-

@@ -4,8 +4,7 @@ The UI offers ranges for time windows only, and epoch keys are kept to a recent 
 through its epochs with the same functions into the same tables, one transaction per epoch.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster reads the type of `context` at definition time.
 import asyncio
 from datetime import date
 
@@ -28,9 +27,9 @@ def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:
         required_resource_keys={"pipeline"},
         kinds={"postgres"},
         description=(
-            "History by UTC day: materializing a day stores every epoch whose first slot starts in it, "
-            f"in the tables {', '.join(EPOCH_ASSETS)}. Epochs that are not final yet are left out and "
-            "the day is marked as not complete."
+            "History by UTC day: materializing a day stores every epoch whose first slot starts in "
+            f"it, in the tables {', '.join(EPOCH_ASSETS)}. Epochs that are not final yet are left "
+            "out and the day is marked as not complete."
         ),
     )
     def epoch_history(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
@@ -50,7 +49,8 @@ def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:
         )
         if outcome.failures:
             raise dg.Failure(
-                f"{len(outcome.failures)} of {len(final)} epochs of {day} failed, the others are stored",
+                f"{len(outcome.failures)} of {len(final)} epochs of {day} failed, "
+                "the others are stored",
                 metadata={f"epoch {e}": why for e, why in sorted(outcome.failures.items())},
                 allow_retries=False,
             )

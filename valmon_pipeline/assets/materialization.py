@@ -74,7 +74,8 @@ class _Read:
 class EpochMaterializer:
     """Materializes epochs with one node and one warehouse.
 
-    While an epoch is computed and stored, the next one is being read: at most two epochs are in memory.
+    While an epoch is computed and stored, the next one is being read: at most two epochs are in
+    memory.
     """
 
     def __init__(
@@ -98,8 +99,8 @@ class EpochMaterializer:
     ) -> RunOutcome:
         """Materialize epochs in the order given, each in a transaction of its own.
 
-        An epoch that fails is recorded and the next one is tried, unless the node or the database is
-        gone altogether: then the remaining epochs fail with that reason.
+        An epoch that fails is recorded and the next one is tried, unless the node or the database
+        is gone altogether: then the remaining epochs fail with that reason.
 
         Raises:
             BeaconApiError: no node is ready to be read from at all.
@@ -184,7 +185,7 @@ class EpochMaterializer:
         )
 
     async def _what_is_gone(self, client: BeaconClient, error: Exception) -> str | None:
-        """Whether trying further epochs makes sense: the reason if the node or the database is away."""
+        """Why trying further epochs makes no sense: the node or the database is away."""
         try:
             if isinstance(error, StorageError):
                 await asyncio.to_thread(self._warehouse.database.ping)

@@ -1,4 +1,4 @@
-"""What the Dagster UI shows beside each stored epoch: counts, sums, cost, and a plot where it helps."""
+"""What the Dagster UI shows beside each stored epoch: counts, sums, cost, and plots."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def _effectiveness_scores(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame
     return metadata
 
 
-_DESCRIPTIONS: Final[Mapping[str, Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], Metadata]]]
-_DESCRIPTIONS = {
+Describe = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], Metadata]
+_DESCRIPTIONS: Final[Mapping[str, Describe]] = {
     "blocks": _blocks,
     "attestation_outcomes": _attestation_outcomes,
     "attestation_rewards": _attestation_rewards,

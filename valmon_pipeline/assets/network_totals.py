@@ -1,4 +1,4 @@
-"""Sums over the whole network that reward formulas divide by; known only with the whole registry."""
+"""Sums over the network that reward formulas divide by; known only with the whole registry."""
 
 from __future__ import annotations
 

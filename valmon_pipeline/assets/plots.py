@@ -1,4 +1,4 @@
-"""Small bar plots for the Dagster UI, as SVG inside Markdown: no plotting library, a kilobyte each."""
+"""Small bar plots for the Dagster UI: SVG inside Markdown, a kilobyte each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The assets ``validators`` and ``validator_labels``: the dimension that facts are joined with."""
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster reads the type of `context` at definition time.
 import asyncio
 from collections.abc import Iterator, Mapping
 
@@ -22,7 +21,7 @@ KNOWN_CHECK = "configured_validators_exist"
 
 
 def registry_assets(network: str) -> dg.AssetsDefinition:
-    """The unpartitioned assets of the watched validators and their labels, from the finalized state."""
+    """The unpartitioned assets of the watched validators and their labels."""
 
     def spec(table: str) -> dg.AssetSpec:
         return dg.AssetSpec(
@@ -36,7 +35,9 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="registry",
         outs={
-            table: dg.AssetOut.from_spec(spec(table), io_manager_key="warehouse", dagster_type=dg.Any)
+            table: dg.AssetOut.from_spec(
+                spec(table), io_manager_key="warehouse", dagster_type=dg.Any
+            )
             for table in ("validators", "validator_labels")
         },
         check_specs=[
@@ -85,9 +86,7 @@ async def _read_watched(pipeline: Pipeline) -> ValidatorRegistry:
         return await client.validators("finalized", ids)
 
 
-def label_rows(
-    watch_list: WatchList, registry: ValidatorRegistry
-) -> list[tuple[int, str, str]]:
+def label_rows(watch_list: WatchList, registry: ValidatorRegistry) -> list[tuple[int, str, str]]:
     """(validator index, category, value) for every label whose validator is in the registry."""
     known = set(registry.validator_index.tolist())
     by_key = _index_by_pubkey(registry) if watch_list.pubkeys else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -48,7 +48,7 @@ class Pipeline:
     open_warehouse: Callable[[], Warehouse]
     watch: Watch
     watch_list: WatchList
-    progress: Progress = NoProgress()
+    progress: Progress = field(default_factory=NoProgress)
 
     @cached_property
     def warehouse(self) -> Warehouse:

@@ -45,9 +45,9 @@ def attestation_rewards_frame(
 ) -> pd.DataFrame:
     """Frame ``attestation_rewards``: a row per watched, eligible validator that has an answer.
 
-    Actual rewards are the node's. Ideal rewards are computed from the network's sums; where those are
-    unknown (few watched validators on a large network) they are the node's ideal row for the same
-    effective balance, or NULL if it lists none.
+    Actual rewards are the node's. Ideal rewards are computed from the network's sums; where those
+    are unknown (few watched validators on a large network) they are the node's ideal row for the
+    same effective balance, or NULL if it lists none.
     """
     validators = rewarded_validators(answers)
     registry = answers.registry_at_end
@@ -224,18 +224,22 @@ def sync_rewards_frame(
 def reported_seat_reward(spec: ChainSpec, answers: EpochAnswers) -> int | None:
     """The reward per seat and block that the node's rows imply, or None if they imply none.
 
-    A member's reward is its net seats (signed minus missed) times the reward per seat, except where its
-    balance ran out; the value that most rows agree on is taken.
+    A member's reward is its net seats (signed minus missed) times the reward per seat, except where
+    its balance ran out; the value that most rows agree on is taken.
     """
     candidates = []
     for slot, rewards in answers.sync_rewards.items():
         members = sync_participation(spec, answers.sync_committee, [answers.blocks[slot]])
         net = members.participated - members.missed
-        rows = np.flatnonzero(np.isin(members.validator_index, rewards.validator_index) & (net != 0))
+        rows = np.flatnonzero(
+            np.isin(members.validator_index, rewards.validator_index) & (net != 0)
+        )
         reported = np.searchsorted(rewards.validator_index, members.validator_index[rows])
         candidates.append(rewards.reward[reported] // net[rows])
-    values, counts = np.unique(np.concatenate(candidates or [[]]), return_counts=True)
-    return int(values[counts.argmax()]) if len(values) else None
+    if not sum(map(len, candidates)):
+        return None
+    values, counts = np.unique(np.concatenate(candidates), return_counts=True)
+    return int(values[counts.argmax()])
 
 
 def _column(values: Iterable[int]) -> Int64Array:

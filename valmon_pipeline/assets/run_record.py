@@ -60,9 +60,7 @@ class RunRecord:
         for table, by_epoch in self.metadata.items():
             key = asset_key(self._network, table)
             for epoch, metadata in by_epoch.items():
-                yield dg.AssetMaterialization(
-                    key, partition=epoch_key(epoch), metadata=metadata
-                )
+                yield dg.AssetMaterialization(key, partition=epoch_key(epoch), metadata=metadata)
             for result in self.check_results(table, broken_contracts.get(table, NO_BREACHES)):
                 assert result.check_name is not None
                 yield dg.AssetCheckEvaluation(

@@ -31,9 +31,9 @@ def effectiveness_scores_frame(
 ) -> pd.DataFrame:
     """Frame ``effectiveness_scores``: a row per watched validator that had any duty or reward.
 
-    The other frames are those of the same epoch, as stored. A score is NULL where nothing was due, or
-    where the ideal reward is zero (an inactivity leak) or unknown. The percentile rank is that of the
-    reward effectiveness; against the network it is known when the network is watched.
+    The other frames are those of the same epoch, as stored. A score is NULL where nothing was due,
+    or where the ideal reward is zero (an inactivity leak) or unknown. The percentile rank is that
+    of the reward effectiveness; against the network it is known when the network is watched.
     """
     proposers = proposer_duties["validator_index"].to_numpy(np.int64)
     ours = np.isin(proposers, watched)

@@ -21,7 +21,9 @@ _CREDENTIAL_TYPES = {0x00: "bls", 0x01: "execution", 0x02: "compounding"}
 def validator_snapshots_frame(spec: ChainSpec, answers: EpochAnswers) -> pd.DataFrame:
     """Frame ``validator_snapshots``: the watched validators at the first slots of E and E+1."""
     snapshots = [
-        _snapshot(answers, answers.registry_at_start, spec.first_slot(answers.epoch), answers.epoch),
+        _snapshot(
+            answers, answers.registry_at_start, spec.first_slot(answers.epoch), answers.epoch
+        ),
         _snapshot(
             answers, answers.registry_at_end, spec.first_slot(answers.epoch + 1), answers.epoch + 1
         ),
@@ -76,7 +78,7 @@ def validators_frame(registry: ValidatorRegistry) -> pd.DataFrame:
 def validator_labels_frame(
     labels: Sequence[tuple[int, str, str]], from_epoch: int = 0
 ) -> pd.DataFrame:
-    """Frame ``validator_labels`` from (validator index, category, value), holding since ``from_epoch``."""
+    """Frame ``validator_labels`` from (validator index, category, value) since ``from_epoch``."""
     rows = sorted(set(labels))
     return conform(
         "validator_labels",
@@ -85,6 +87,6 @@ def validator_labels_frame(
             "category": np.array([row[1] for row in rows], dtype=object),
             "from_epoch": np.full(len(rows), from_epoch),
             "value": np.array([row[2] for row in rows], dtype=object),
-            "until_epoch": np.ma.masked_all(len(rows), dtype=np.int64),
+            "until_epoch": None,
         },
     )

@@ -18,7 +18,7 @@ from valmon_pipeline.storage.embedded import EmbeddedPostgres
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrls:
-    """Where the tables are, and where Dagster keeps its runs and events. Both may hold passwords."""
+    """Where the tables are, and where Dagster keeps its runs. Both may hold passwords."""
 
     tables: str
     dagster: str
@@ -33,8 +33,8 @@ def running_databases(
 ) -> Iterator[DatabaseUrls]:
     """Databases that answer, with the schema of this version.
 
-    The embedded server is started if need be, migrated, and stopped at the end if it was started here,
-    unless ``keep_running``. A configured server is used as it is: it must have been migrated.
+    The embedded server is started if need be, migrated, and stopped at the end if it was started
+    here, unless ``keep_running``. A configured server is used as it is: it must have been migrated.
 
     Raises:
         StorageError: the database cannot be started or reached, or needs ``valmon migrate``.
@@ -74,8 +74,8 @@ def prepare_configured_database(installation: Installation) -> None:
 def _dagster_url(installation: Installation, url: str) -> str:
     """Dagster's database: the one configured, else ``<database>_dagster`` on the same server.
 
-    Dagster's storage needs psycopg 2 named in the URL: SQLAlchemy 2.1 would take psycopg 3, with which
-    every event write of dagster-postgres 0.29 fails.
+    Dagster's storage needs psycopg 2 named in the URL: SQLAlchemy 2.1 would take psycopg 3, with
+    which every event write of dagster-postgres 0.29 fails.
     """
     configured = installation.settings.database.dagster_url
     if configured is not None:
@@ -97,8 +97,8 @@ def _ensure_database(url: str, wanted: URL) -> None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except psycopg.errors.InsufficientPrivilege:
         raise StorageError(
-            f"Dagster needs a database of its own and this user may not make it: create {name!r} on the "
-            "same server, or name another one with database.dagster_url"
+            f"Dagster needs a database of its own and this user may not make it: create {name!r} "
+            "on the same server, or name another one with database.dagster_url"
         ) from None
     except psycopg.Error as error:
         raise StorageError(f"could not make Dagster's database {name!r}: {error}") from None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from valmon_pipeline.config import Settings, find_config_file, load_settings
+from valmon_pipeline.config import SecretUrl, Settings, find_config_file, load_settings
 from valmon_pipeline.errors import ConfigurationError
 
 DEMO_CONFIGURATION: Final = Path(__file__).with_name("demo.yaml")
@@ -18,8 +18,8 @@ DEMO_CONFIGURATION: Final = Path(__file__).with_name("demo.yaml")
 class Installation:
     """The settings in force and the directories under ``home``.
 
-    ``demo``: nothing is configured, neither a node nor a validator to watch; then valmon shows itself
-    on the recorded devnet.
+    ``demo``: nothing is configured, neither a node nor a validator to watch; then valmon shows
+    itself on the recorded devnet.
     """
 
     settings: Settings
@@ -43,6 +43,11 @@ class Installation:
             file = DEMO_CONFIGURATION
             settings = load_settings(file, environ)
         return cls(settings, file.absolute() if file else None, demo)
+
+    def with_node(self, url: str) -> Installation:
+        """The same with a node: the demo's replay node once its address is known."""
+        settings = self.settings.model_copy(update={"beacon_node_url": (SecretUrl(url),)})
+        return replace(self, settings=settings)
 
     @property
     def home(self) -> Path:
@@ -78,5 +83,6 @@ class Installation:
         if self.settings.watch_list.is_empty:
             raise ConfigurationError(
                 "a beacon node is configured but nobody to watch: list validators in "
-                f"{self.config_file or 'valmon.yaml'}, or set `watch: network` (VALMON_WATCH=network)"
+                f"{self.config_file or 'valmon.yaml'}, or set `watch: network` "
+                "(VALMON_WATCH=network)"
             )

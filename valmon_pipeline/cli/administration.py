@@ -1,0 +1,135 @@
+"""Commands that set up and look after an installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from valmon_pipeline.cli.application import (
+    ConfigOption,
+    JsonOption,
+    app,
+    load,
+    output,
+    print_json,
+    working_on,
+)
+from valmon_pipeline.deployment.databases import prepare_configured_database, running_databases
+from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.supervisor import UpState, take_down
+from valmon_pipeline.devnet import RECORDING_PATH
+from valmon_pipeline.devnet.replay_node import serve
+from valmon_pipeline.errors import StorageError
+from valmon_pipeline.storage import migrate as migrations
+from valmon_pipeline.storage.embedded import EmbeddedPostgres
+
+config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
+database_app = typer.Typer(no_args_is_help=True, help="The database.")
+devnet_app = typer.Typer(no_args_is_help=True, help="The recorded devnet.")
+app.add_typer(config_app, name="config")
+app.add_typer(database_app, name="database")
+app.add_typer(devnet_app, name="devnet")
+
+
+@app.command()
+def migrate(config: ConfigOption = None) -> None:
+    """Bring the database to the schema of this version (safe to repeat)."""
+    installation = load(config)
+    network = installation.settings.network
+    with working_on("Migrating the database"):
+        if installation.settings.database.url is not None:
+            prepare_configured_database(installation)
+        with running_databases(installation, keep_running=_is_up(installation)):
+            pass
+    output.print(f"schema {network} is at revision {migrations.newest()}", highlight=False)
+
+
+@app.command()
+def down(config: ConfigOption = None) -> None:
+    """Stop a running `valmon up` and the embedded database of this home."""
+    installation = load(config)
+    with working_on("Stopping"):
+        was_up = take_down(installation)
+        server = EmbeddedPostgres(installation.home)
+        was_running = server.is_running()
+        server.stop()
+    output.print(
+        "stopped" if was_up or was_running else f"nothing is running for {installation.home}",
+        highlight=False,
+    )
+
+
+@config_app.command("check")
+def config_check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Read the configuration and say what holds; every mistake is listed with its line."""
+    installation = Installation.load(config)
+    if as_json:
+        print_json(installation.settings.model_dump(mode="json"))
+        return
+    settings = installation.settings
+    watch = settings.watch_list
+    watched = (
+        "everybody"
+        if watch.everyone
+        else f"{len(watch.indices)} by index, {len(watch.pubkeys)} by public key"
+    )
+    lines = {
+        "file": installation.config_file or "none: defaults and environment",
+        "network": settings.network,
+        "beacon nodes": ", ".join(map(str, settings.beacon_node_urls))
+        or "none: the recorded devnet is shown",
+        "watched": f"{watched}; {len(watch.labels)} with labels",
+        "home": installation.home,
+        "database": settings.database.url or "embedded, in the home directory",
+    }
+    for name, value in lines.items():
+        output.print(f"{name:13} {value}", highlight=False, markup=False, soft_wrap=True)
+    if not installation.demo:
+        installation.require_node()
+    output.print("The configuration is right.", style="green")
+
+
+@database_app.command("url")
+def database_url(
+    config: ConfigOption = None,
+    show_password: Annotated[
+        bool, typer.Option("--show-password", help="Do not hide the password.")
+    ] = False,
+) -> None:
+    """Print the database address in use, e.g. for psql."""
+    installation = load(config)
+    url = installation.settings.database.url
+    if url is not None:
+        output.out(url.reveal() if show_password else str(url), highlight=False)
+        return
+    server = EmbeddedPostgres(installation.home)
+    if not server.is_running():
+        raise StorageError(
+            f"the embedded PostgreSQL of {installation.home} is not running: "
+            "start it with `valmon up`"
+        )
+    output.out(server.url(), highlight=False)
+
+
+@devnet_app.command("replay")
+def devnet_replay(
+    recording: Annotated[
+        Path, typer.Argument(help="A recording of beacon node answers (.jsonl.zst).")
+    ] = RECORDING_PATH,
+    port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 5052,
+    live: Annotated[
+        bool, typer.Option("--live", help="Shift the recorded clock so that the chain runs now.")
+    ] = False,
+    start_slot: Annotated[int | None, typer.Option(help="Slot that is now, with --live.")] = None,
+    speed: Annotated[float, typer.Option(help="How much faster than recorded, with --live.")] = 1.0,
+) -> None:
+    """Serve a recording like a beacon node, until Ctrl-C."""
+    output.print(f"replaying {recording.name} at http://127.0.0.1:{port} (Ctrl-C stops it)")
+    serve(recording, port=port, live=live, start_slot=start_slot, speed=speed)
+
+
+def _is_up(installation: Installation) -> bool:
+    state = UpState.read(installation.state_file)
+    return state is not None and state.is_alive

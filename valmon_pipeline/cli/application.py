@@ -1,0 +1,81 @@
+"""The application object, the options every command shares, and how results are printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+from valmon_pipeline.deployment.installation import Installation
+
+app = typer.Typer(
+    name="valmon",
+    help="Ethereum validator monitoring: duties, rewards and scores of every epoch, in PostgreSQL "
+    "and in the Dagster UI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+output = Console()
+errors = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Configuration file. Default: VALMON_CONFIG, else valmon.yaml in VALMON_HOME.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def load(config: Path | None) -> Installation:
+    """The installation a command works on; makes its home directory."""
+    installation = Installation.load(config)
+    installation.home.mkdir(parents=True, exist_ok=True)
+    return installation
+
+
+@contextmanager
+def working_on(what: str) -> Iterator[None]:
+    """Show on the terminal what takes a while."""
+    with errors.status(what):
+        yield
+
+
+def print_json(value: object) -> None:
+    """Print a result as JSON: integers stay exact, bytes are 0x…, times ISO 8601, NULL is null."""
+    output.out(json.dumps(_plain(value), indent=2), highlight=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, pd.DataFrame):
+        return [_plain(row) for row in value.astype(object).to_dict("records")]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
+    if value is None or value is pd.NaT or (not isinstance(value, str) and pd.isna(value)):
+        return None
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if hasattr(value, "item"):
+        return value.item()
+    return value

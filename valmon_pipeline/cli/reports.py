@@ -1,0 +1,209 @@
+"""Commands that show what is stored: ``status`` and ``validator``, and the summary of ``up``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+import pandas as pd
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+
+from valmon_pipeline.cli.application import (
+    ConfigOption,
+    JsonOption,
+    app,
+    load,
+    output,
+    print_json,
+)
+from valmon_pipeline.deployment.databases import running_databases
+from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.supervisor import UpState
+from valmon_pipeline.partitions import EpochRange
+from valmon_pipeline.pipeline import open_database
+from valmon_pipeline.storage.queries import (
+    group_summary,
+    storage_status,
+    stored_epochs,
+    validator_history,
+)
+from valmon_pipeline.storage.warehouse import Warehouse
+
+_MISSING: Final = "–"
+
+
+@app.command()
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show what runs and what is stored: epochs, gaps, rows and bytes per table."""
+    installation = load(config)
+    state = UpState.read(installation.state_file)
+    ui = state.ui_url if state is not None and state.is_alive else None
+    with _warehouse(installation) as warehouse:
+        stored = storage_status(warehouse)
+        address = warehouse.database.address
+    if as_json:
+        print_json({"up": ui is not None, "ui_url": ui, "database": address, "stored": stored})
+        return
+    output.print(f"network   {installation.settings.network}", highlight=False)
+    output.print(f"database  {address}", highlight=False, soft_wrap=True)
+    output.print(f"services  {f'up, {ui}' if ui else 'not running'}", highlight=False)
+    if stored.epoch_count == 0:
+        output.print("epochs    none stored yet: run `valmon backfill FIRST..LAST`")
+        return
+    gaps = ", ".join(f"{first}..{last}" for first, last in stored.gaps) or "none"
+    output.print(
+        f"epochs    {stored.first_epoch}..{stored.last_epoch}: {stored.epoch_count} stored, "
+        f"{stored.finalized_count} final, gaps: {gaps}",
+        highlight=False,
+    )
+    table = _table("table", _right("rows"), _right("size"))
+    for row in stored.tables:
+        rows = f"{'≈ ' if row.rows_estimated else ''}{row.rows:,}"
+        table.add_row(row.name, rows, _size(row.size_bytes))
+    output.print(table)
+
+
+@app.command()
+def validator(
+    index: Annotated[int, typer.Argument(help="Validator index.", min=0)],
+    epochs: Annotated[
+        str | None, typer.Option("--epochs", "-e", help="FIRST..LAST; default: all stored.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a validator owed, did and earned, epoch by epoch."""
+    wanted = None if epochs is None else [*EpochRange.parse(epochs)]
+    with _warehouse(load(config)) as warehouse:
+        known = set(stored_epochs(warehouse))
+        history = validator_history(
+            warehouse, index, sorted(known if wanted is None else known.intersection(wanted))
+        )
+    absent = [] if wanted is None else [epoch for epoch in wanted if epoch not in known]
+    if as_json:
+        print_json({"validator_index": index, "epochs": history, "epochs_not_stored": absent})
+        return
+    if history.empty:
+        output.print(f"nothing is stored about validator {index} in these epochs", highlight=False)
+    else:
+        output.print(_history_table(index, history))
+    if absent:
+        output.print(
+            f"{len(absent)} of these epochs are not stored, e.g. {absent[0]}", highlight=False
+        )
+
+
+def print_summary(warehouse: Warehouse, epochs: Sequence[int], category: str | None) -> None:
+    """The table that ``valmon up`` ends its backfill with: totals per label group."""
+    summary = group_summary(warehouse, epochs, category)
+    table = _table(
+        f"{category} (validators)" if category else "validators",
+        *map(_right, ("duties", "missed", "effective", "of ideal")),
+        *map(_right, ("gwei earned", "gwei missed")),
+        caption="effective: how promptly attestations were included; of ideal: rewards earned",
+        title=f"Epochs {min(epochs)}..{max(epochs)}",
+    )
+    for row in summary.to_dict("records"):
+        name = str(row["group"]) if row["group"] is not None else "(no label)"
+        table.add_row(
+            f"{name} ({_count(row['validators'])})",
+            _count(row["duties"]),
+            _count(row["missed"]),
+            _percent(row["attestation_effectiveness"]),
+            _percent(row["reward_effectiveness"]),
+            _count(row["earned_gwei"]),
+            _count(row["missed_gwei"]),
+        )
+    output.print(table)
+
+
+def _history_table(index: int, history: pd.DataFrame) -> Table:
+    table = _table(
+        *map(_right, ("epoch", "slot")),
+        "result",
+        _right("delay"),
+        "flags",
+        *map(_right, ("gwei earned", "gwei ideal", "effective", "sync", "blocks")),
+        title=f"Validator {index}",
+        caption="flags earned: S source, T target, H head; sync: signed/due; blocks: proposed/due",
+    )
+    for row in history.to_dict("records"):
+        table.add_row(
+            str(row["epoch"]),
+            _count(row["slot"], separator=""),
+            _outcome(row),
+            _count(row["inclusion_delay"]),
+            _flags(row),
+            _count(row["total_reward"]),
+            _count(row["ideal_total"]),
+            _percent(row["attestation_effectiveness"]),
+            _share(row["participated"], row["due"]),
+            _share(row["blocks_proposed"], row["proposals"]),
+        )
+    return table
+
+
+def _outcome(row: dict[Any, Any]) -> str:
+    if pd.isna(row["included"]):
+        return "no duty"
+    if row["included"]:
+        return "included"
+    no_opportunity = pd.isna(row["earliest_inclusion_slot"])
+    return "[yellow]no block[/]" if no_opportunity else "[red]missed[/]"
+
+
+def _flags(row: dict[Any, Any]) -> str:
+    if pd.isna(row["included"]):
+        return _MISSING
+    flags = {"S": "source_timely", "T": "target_timely", "H": "head_timely"}
+    return " ".join(f"[green]{letter}[/]" if row[name] else "·" for letter, name in flags.items())
+
+
+@contextmanager
+def _warehouse(installation: Installation) -> Iterator[Warehouse]:
+    with running_databases(installation) as urls:
+        database = open_database(installation.settings, urls.tables)
+        try:
+            yield Warehouse(database)
+        finally:
+            database.close()
+
+
+def _table(*headers: Column | str, title: str | None = None, caption: str | None = None) -> Table:
+    """A plain table that fits 80 columns: no frame, numbers never cut off."""
+    return Table(
+        *(Column(header) if isinstance(header, str) else header for header in headers),
+        title=title,
+        caption=caption,
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+
+
+def _right(header: str) -> Column:
+    return Column(header, justify="right")
+
+
+def _count(value: Any, separator: str = ",") -> str:
+    return _MISSING if pd.isna(value) else format(int(value), f"{separator}d")
+
+
+def _percent(value: Any) -> str:
+    return _MISSING if pd.isna(value) else f"{value:.1%}"
+
+
+def _share(part: Any, whole: Any) -> str:
+    return _MISSING if pd.isna(whole) or not whole else f"{int(part)}/{int(whole)}"
+
+
+def _size(size: int) -> str:
+    if size < 1024:
+        return f"{size} B"
+    magnitude = min(3, (size.bit_length() - 1) // 10)
+    return f"{size / 1024**magnitude:.1f} {('kB', 'MB', 'GB')[magnitude - 1]}"

@@ -1,0 +1,131 @@
+"""Materialize epochs within this process, as Dagster runs that the UI shows like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from valmon_pipeline.assets.epoch_reader import EpochReader, newest_epoch_readable
+from valmon_pipeline.assets.materialization import EpochReport
+from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.config import Settings
+from valmon_pipeline.definitions import (
+    MATERIALIZE_EPOCHS,
+    REFRESH_VALIDATORS,
+    build_definitions,
+)
+from valmon_pipeline.errors import PartitionsFailedError
+from valmon_pipeline.partitions import (
+    contiguous_chunks,
+    range_tags,
+    register_epochs,
+    registered_epochs,
+)
+from valmon_pipeline.pipeline import pipeline_of
+
+# Dagster's own console log would tear the progress bar apart; failures are reported by us.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(slots=True)
+class BackfillProgress:
+    """What became of each epoch so far; ``on_change`` is called after every one."""
+
+    on_change: Callable[[], None] = lambda: None
+    stored_epochs: set[int] = field(default_factory=set)
+    failures: dict[int, str] = field(default_factory=dict)
+
+    def stored(self, report: EpochReport) -> None:
+        """An epoch was committed."""
+        self.stored_epochs.add(report.epoch)
+        self.on_change()
+
+    def failed(self, epoch: int, reason: str) -> None:
+        """An epoch failed."""
+        self.failures[epoch] = reason
+        self.on_change()
+
+
+class Backfill:
+    """Runs epochs of one installation; the database must be up."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database_url: str,
+        instance: dg.DagsterInstance,
+        progress: BackfillProgress,
+    ) -> None:
+        self._settings = settings
+        self._instance = instance
+        self._progress = progress
+        self._pipeline: Pipeline = pipeline_of(settings, lambda: database_url, progress)
+        self._definitions = build_definitions(settings, self._pipeline)
+
+    def newest_epoch(self) -> int:
+        """The newest epoch whose rows are final on the node, -1 if there is none yet."""
+
+        async def ask() -> int:
+            async with self._pipeline.open_client() as client:
+                reader = await EpochReader.open(client, self._pipeline.watch)
+                return max(-1, newest_epoch_readable(await reader.finalized_epoch()))
+
+        return asyncio.run(ask())
+
+    def refresh_validators(self) -> None:
+        """Read the watched validators and their labels.
+
+        Raises:
+            PartitionsFailedError: the run failed; with the reason.
+        """
+        result = self._definitions.resolve_job_def(REFRESH_VALIDATORS).execute_in_process(
+            instance=self._instance, run_config=_QUIET, raise_on_error=False
+        )
+        if not result.success:
+            raise PartitionsFailedError(f"validators could not be read: {_reason(result)}")
+
+    def run(self, epochs: Iterable[int]) -> None:
+        """Materialize epochs, in as few runs as their order in the registry allows.
+
+        What became of each is in the progress object; nothing is raised for epochs that fail.
+        """
+        wanted = sorted(set(epochs))
+        network = self._settings.network
+        register_epochs(self._instance, network, wanted)
+        chunks = contiguous_chunks(
+            registered_epochs(self._instance, network),
+            wanted,
+            self._settings.backfill.max_epochs_per_run,
+        )
+        job = self._definitions.resolve_job_def(MATERIALIZE_EPOCHS)
+        for chunk in chunks:
+            result = job.execute_in_process(
+                instance=self._instance,
+                run_config=_QUIET,
+                tags=dict(range_tags(chunk)),
+                raise_on_error=False,
+            )
+            if not result.success:
+                self._account_for(chunk, _reason(result))
+
+    def _account_for(self, chunk: Sequence[int], reason: str) -> None:
+        """The reason of a run that failed as a whole, for its epochs without one of their own."""
+        for epoch in chunk:
+            known = epoch in self._progress.stored_epochs or epoch in self._progress.failures
+            if not known:
+                self._progress.failed(epoch, reason)
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    """The innermost message of the step that failed."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return error.message.strip().removeprefix(f"{error.cls_name}: ").split(": ", 1)[-1]
+    return "the run failed before its step started"

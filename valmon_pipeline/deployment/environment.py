@@ -1,0 +1,60 @@
+"""The environment that Dagster's processes run in, and the home directory they expect."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from valmon_pipeline.deployment.databases import DatabaseUrls
+from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.errors import ConfigurationError
+
+CODE_SERVER_HOST: Final = "VALMON_CODE_SERVER_HOST"
+CODE_SERVER_PORT: Final = "VALMON_CODE_SERVER_PORT"
+INSTANCE_FILES: Final = ("dagster.yaml", "workspace.yaml")
+
+
+def prepare_dagster_home(installation: Installation) -> Path:
+    """Make DAGSTER_HOME with the instance and workspace files of this version; its path."""
+    home = installation.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    for name in INSTANCE_FILES:
+        shutil.copyfile(_deployment_file(name), home / name)
+    return home
+
+
+def dagster_environment(installation: Installation, urls: DatabaseUrls) -> Mapping[str, str]:
+    """Variables for this process and its children; values hold passwords and must not be logged."""
+    settings = installation.settings
+    variables = {
+        "DAGSTER_HOME": str(installation.dagster_home),
+        "DAGSTER_POSTGRES_URL": urls.dagster,
+        # A thousand epochs' materializations are written in seconds instead of half a minute.
+        "DAGSTER_EVENT_BATCH_SIZE": "500",
+        "DAGSTER_DISABLE_TELEMETRY": "yes",
+        "VALMON_HOME": str(installation.home),
+        "VALMON_NETWORK": settings.network,
+        "VALMON_DATABASE_URL": urls.tables,
+        "VALMON_BEACON_URL": ",".join(url.reveal() for url in settings.beacon_node_urls),
+    }
+    if installation.config_file is not None:
+        variables["VALMON_CONFIG"] = str(installation.config_file)
+    return variables
+
+
+def apply_environment(variables: Mapping[str, str]) -> None:
+    """Set the variables for this process, whose Dagster instance reads them."""
+    os.environ.update(variables)
+
+
+def _deployment_file(name: str) -> Path:
+    """The file as shipped in a wheel, or the repository's own in a checkout."""
+    package = Path(str(resources.files("valmon_pipeline")))
+    for candidate in (package / "deployment" / name, package.parent / name):
+        if candidate.is_file():
+            return candidate
+    raise ConfigurationError(f"{name} is missing from this installation: install valmon again")
