@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, SupportsIndex, TypeVar
 
 import httpx
 import msgspec
@@ -242,7 +242,7 @@ class BeaconClient:
         return block
 
     async def validators(
-        self, state_id: StateId, ids: Iterable[int | str] | Everyone
+        self, state_id: StateId, ids: Iterable[SupportsIndex | str] | Everyone
     ) -> ValidatorRegistry:
         """Return validators of a state by index or public key, ascending by index, each once.
 
@@ -312,7 +312,7 @@ class BeaconClient:
             )
         return duties
 
-    async def attester_duties(self, epoch: int, indices: Iterable[int]) -> AttesterDuties:
+    async def attester_duties(self, epoch: int, indices: Iterable[SupportsIndex]) -> AttesterDuties:
         """Return the attestation duties of validators active in ``epoch``.
 
         No indices: no duties, and nothing is asked. Many nodes refuse past epochs: committees are
@@ -327,7 +327,7 @@ class BeaconClient:
         return AttesterDuties(*_joined(parts, AttesterDuties.__dataclass_fields__, wanted))
 
     async def attestation_rewards(
-        self, epoch: int, indices: Iterable[int] | Everyone
+        self, epoch: int, indices: Iterable[SupportsIndex] | Everyone
     ) -> AttestationRewards:
         """Return the rewards for attestations with target ``epoch``.
 
@@ -352,7 +352,7 @@ class BeaconClient:
         )
 
     async def sync_committee_rewards(
-        self, block_id: BlockId, indices: Iterable[int] | Everyone
+        self, block_id: BlockId, indices: Iterable[SupportsIndex] | Everyone
     ) -> SyncCommitteeRewards:
         """Return a block's rewards for members of the sync committee, all seats summed."""
         path = f"/eth/v1/beacon/rewards/sync_committee/{_block_id(block_id)}"

@@ -13,8 +13,14 @@ _STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<row>\d+)\]")
 
 
 def value_at(content: bytes | msgspec.Raw, path: str) -> Any:
-    """Return the value at ``path`` (like ``.data[3].balance``) of valid JSON, or ``MISSING``."""
-    value: Any = msgspec.json.decode(content)
+    """Return the value at ``path`` (like ``.data[3].balance``), or ``MISSING``.
+
+    A fault can be met before the end of an answer that is also truncated: then it is missing, too.
+    """
+    try:
+        value: Any = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return MISSING
     for step in _STEP.finditer(path):
         try:
             value = value[step["name"] or int(step["row"])]

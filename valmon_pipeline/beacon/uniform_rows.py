@@ -23,7 +23,8 @@ _Positions = npt.NDArray[np.int64]
 _BLOCK: Final = 1 << 20
 _ROWS_AT_ONCE: Final = 1 << 14
 _WORD: Final = 8
-_MAX_DIGITS: Final = 2 * _WORD
+_MAX_DIGITS: Final = 2 * _WORD - 1
+"""More than a million ETH in gwei; longer numbers are left to the general decoder."""
 
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _CARRY_ABOVE_9: Final = np.uint64(0x7676767676767676)
@@ -42,14 +43,14 @@ def read_uniform_rows(text: memoryview, fields: Sequence[str]) -> tuple[Int64Arr
     None says nothing about the list: it may be empty, malformed or just written differently.
     """
     starts = _object_starts(text)
-    if len(starts) < 2 or starts[0] != 1:
+    if len(starts) < 2 or starts[0] != 1 or bytes(text[:1]) + bytes(text[-1:]) != b"[]":
         return None
     keys = _keys(bytes(text[1 : starts[1] - 1]))
     if keys is None or not set(fields) <= set(keys):
         return None
     # The last row has no room behind it for reading whole words: it is read on its own.
     last = _last_row(bytes(text[starts[-1] : -1]), keys)
-    if last is None or bytes(text[-1:]) != b"]":
+    if last is None:
         return None
     words: _Words = np.ndarray(
         (len(text) - _WORD + 1,), dtype="<u8", buffer=text, strides=(1,)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
-from typing import Final
+from typing import Final, SupportsIndex
 
 PUBKEY: Final = re.compile(r"(?:0x)?[0-9a-f]{96}\Z")
 
@@ -22,7 +22,7 @@ EVERYONE: Final = Everyone.EVERYONE
 """Asks for all validators. An empty list never does: it asks for nobody."""
 
 
-def unique_indices(indices: Iterable[int]) -> list[int]:
+def unique_indices(indices: Iterable[SupportsIndex]) -> list[int]:
     """Return validator indices ascending, each once. Raises ValueError for a negative one."""
     unique = sorted({operator.index(index) for index in indices})
     if unique and unique[0] < 0:
@@ -30,7 +30,7 @@ def unique_indices(indices: Iterable[int]) -> list[int]:
     return unique
 
 
-def split_ids(ids: Iterable[int | str]) -> tuple[list[int], list[str]]:
+def split_ids(ids: Iterable[SupportsIndex | str]) -> tuple[list[int], list[str]]:
     """Return the distinct indices and the distinct public keys (lower case, with ``0x``).
 
     An index may be given as a decimal string. Raises ValueError for anything else.
