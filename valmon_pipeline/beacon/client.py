@@ -375,10 +375,12 @@ class BeaconClient:
                 return decode.decoded(
                     decode.validators, response.content, self._where("POST", path)
                 )
-        registries = await _all(
+        requests = (
             self._get(path, decode.validators, params=[("id", name) for name in chunk])
             for chunk in chunks(ids, GET_IDS)
         )
+        registries = [await next(requests)]  # alone: it tells whether the state is there at all
+        registries += await _all(requests)
         # A 404 to the POST could also mean an unknown state, but GET found the state.
         self._posts_validators = False
         return decode.concatenate(registries)
@@ -473,6 +475,7 @@ async def _all(requests: Iterable[Awaitable[T]]) -> list[T]:
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _joined(

@@ -22,6 +22,7 @@ from valmon_pipeline.beacon.transports.node_address import NodeAddressTransport
 from valmon_pipeline.beacon.transports.rate_limit import RateLimitTransport
 from valmon_pipeline.beacon.transports.retry import DEADLINE, RetryPolicy, RetryTransport
 from valmon_pipeline.beacon.transports.whole_body import OversizedAnswerError, WholeBodyTransport
+from valmon_pipeline.errors import ConfigurationError
 
 JSON = {"content-type": "application/json"}
 QUICK = RetryPolicy(attempts=4, first_wait=0.001)
@@ -208,6 +209,12 @@ class TestNodeAddress:
         assert request.headers["Host"] == "node.example:1"
         assert request.headers["Authorization"] == "Basic bWU6cEBzcw=="
         assert response.is_success
+
+    @pytest.mark.parametrize("url", ["", "node:5052", "ftp://node", "http://", "http://a:secret"])
+    def test_what_is_no_address_is_refused_without_being_shown(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="is not an address like") as raised:
+            NodeAddressTransport(url, Answers(ok()))
+        assert "secret" not in str(raised.value)
 
 
 class TestArchive:

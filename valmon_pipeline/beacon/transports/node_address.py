@@ -8,16 +8,22 @@ from urllib.parse import unquote
 
 import httpx
 
+from valmon_pipeline.beacon.redact import redact_url
+from valmon_pipeline.errors import ConfigurationError
+
 PLACEHOLDER: Final = "http://beacon-node"
 """Base address of all requests above this transport: what they log or archive is no secret."""
 
 
 class NodeAddressTransport(httpx.AsyncBaseTransport):
-    """Replaces the placeholder by the node's address with its path prefix, login and token."""
+    """Replaces the placeholder by the node's address with its path prefix, login and token.
+
+    Raises ``ConfigurationError`` for an address that is not one of HTTP.
+    """
 
     def __init__(self, url: str, inner: httpx.AsyncBaseTransport) -> None:
         self._inner = inner
-        self._node = httpx.URL(url)
+        self._node = _address(url)
         self._headers: dict[str, str] = {}
         if self._node.userinfo:
             login = unquote(self._node.userinfo.decode()).encode()
@@ -46,3 +52,15 @@ class NodeAddressTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        address = httpx.URL()
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ConfigurationError(
+            f"beacon_node_url {redact_url(url)} is not an address like http://localhost:5052"
+        )
+    return address
