@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final, Self, SupportsIndex, TypeVar
+from typing import Final, Self, SupportsIndex, TypeVar
 
 import httpx
-import msgspec
 import numpy as np
 
 from valmon_pipeline.beacon import decode
@@ -26,23 +22,9 @@ from valmon_pipeline.beacon.answers import (
     SyncCommitteeRewards,
     SyncStatus,
 )
-from valmon_pipeline.beacon.archive import ArchiveWriter, read_exchanges
-from valmon_pipeline.beacon.redact import redact_url
+from valmon_pipeline.beacon.archive import ArchiveWriter
+from valmon_pipeline.beacon.connection import Connection, NodeOptions, deadline
 from valmon_pipeline.beacon.statistics import ClientStatistics
-from valmon_pipeline.beacon.transports.archive import (
-    NotInArchiveError,
-    RecordingTransport,
-    ReplayTransport,
-)
-from valmon_pipeline.beacon.transports.node_address import PLACEHOLDER, NodeAddressTransport
-from valmon_pipeline.beacon.transports.rate_limit import RateLimitTransport
-from valmon_pipeline.beacon.transports.retry import (
-    ATTEMPTS,
-    DEADLINE,
-    RetryPolicy,
-    RetryTransport,
-)
-from valmon_pipeline.beacon.transports.whole_body import OversizedAnswerError, WholeBodyTransport
 from valmon_pipeline.beacon.validator_ids import (
     EVERYONE,
     Everyone,
@@ -55,13 +37,9 @@ from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.errors import (
-    BeaconApiError,
-    BeaconUnreachableError,
-    MalformedAnswerError,
-    ObjectUnavailableError,
-    RequestRefusedError,
-)
+from valmon_pipeline.errors import MalformedAnswerError
+
+__all__ = ["EVERYONE", "BeaconClient", "BlockId", "NodeOptions", "StateId"]
 
 T = TypeVar("T")
 StateId = int | str
@@ -71,27 +49,7 @@ POST_IDS: Final = 10_000
 """Most ids in one POST; nodes do not document their limits."""
 GET_IDS: Final = 64
 """Most ids in one GET that the Beacon API promises to take."""
-MAX_ANSWER_BYTES: Final = 2 << 30
-"""A whole mainnet registry as JSON is about 1 GB."""
 _NO_SUCH_ENDPOINT: Final = frozenset({404, 405, 501})
-_UNREACHABLE: Final = frozenset({429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True, slots=True)
-class NodeOptions:
-    """How to talk to one node. ``url`` may hold credentials; they are never shown."""
-
-    url: str
-    timeout_seconds: float = 10.0
-    max_idle_connections: int = 20
-    requests_per_second: float = 50.0
-    burst: int = 100
-    worker_pool_size: int = 10
-    max_answer_bytes: int = MAX_ANSWER_BYTES
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-
-    def __repr__(self) -> str:
-        return f"NodeOptions({redact_url(self.url)})"
 
 
 class BeaconClient:
@@ -110,13 +68,10 @@ class BeaconClient:
     ``0x…`` roots; block ids may be the root's bytes.
     """
 
-    def __init__(self, http: httpx.AsyncClient, name: str, statistics: ClientStatistics) -> None:
-        self.name = name
-        self.statistics = statistics
-        self._http = http
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._spec: ChainSpec | None = None
         self._posts_validators = True
-        self._deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
     @classmethod
     def open(
@@ -132,28 +87,7 @@ class BeaconClient:
         ``archive`` records every answer, as of ``phase``; it stays the caller's to close.
         ``transport`` stands in for the network connection, e.g. an ``httpx.ASGITransport``.
         """
-        statistics = ClientStatistics()
-        if transport is None:
-            transport = httpx.AsyncHTTPTransport(
-                limits=httpx.Limits(
-                    max_connections=options.worker_pool_size,
-                    max_keepalive_connections=options.max_idle_connections,
-                )
-            )
-        transport = NodeAddressTransport(options.url, transport)
-        transport = WholeBodyTransport(transport, statistics, options.max_answer_bytes)
-        transport = RateLimitTransport(
-            transport,
-            statistics,
-            requests_per_second=options.requests_per_second,
-            burst=options.burst,
-            in_flight=options.worker_pool_size,
-        )
-        transport = RetryTransport(transport, statistics, options.retry)
-        if archive is not None:
-            transport = RecordingTransport(transport, archive, phase=phase)
-        http = _http_client(transport, options.timeout_seconds)
-        return cls(http, redact_url(options.url), statistics)
+        return cls(Connection.open(options, archive=archive, phase=phase, transport=transport))
 
     @classmethod
     def replay(cls, archive: Path) -> BeaconClient:
@@ -161,11 +95,17 @@ class BeaconClient:
 
         What the archive does not hold is an ``ObjectUnavailableError``.
         """
-        statistics = ClientStatistics()
-        transport = WholeBodyTransport(
-            ReplayTransport(read_exchanges(archive)), statistics, MAX_ANSWER_BYTES
-        )
-        return cls(_http_client(transport, timeout=None), archive.name, statistics)
+        return cls(Connection.replay(archive))
+
+    @property
+    def name(self) -> str:
+        """The node's address without secrets, or the archive's file name."""
+        return self._connection.name
+
+    @property
+    def statistics(self) -> ClientStatistics:
+        """Running totals of everything this client asked."""
+        return self._connection.statistics
 
     async def __aenter__(self) -> Self:
         return self
@@ -175,21 +115,14 @@ class BeaconClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._connection.close()
 
-    @contextmanager
-    def deadline(self, seconds: float) -> Iterator[None]:
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
         """Bound everything asked within, retries and waiting included.
 
         Of nested deadlines the earliest counts. Tasks started within inherit it.
         """
-        ends = time.monotonic() + seconds
-        outer = self._deadline.get()
-        token = self._deadline.set(ends if outer is None else min(ends, outer))
-        try:
-            yield
-        finally:
-            self._deadline.reset(token)
+        return deadline(seconds)
 
     async def spec(self) -> ChainSpec:
         """Return the chain's parameters; asked once per client."""
@@ -221,24 +154,26 @@ class BeaconClient:
         Near the head None can also mean "not yet": a gap is proved by a later block.
         """
         path = f"/eth/v1/beacon/headers/{_block_id(block_id)}"
-        response = await self._ask("GET", path, tolerated=frozenset({404}))
+        response = await self._connection.ask("GET", path, tolerated=frozenset({404}))
         if response.status_code != httpx.codes.OK:
             return None
-        header = decode.decoded(decode.header, response.content, self._where("GET", path))
-        self._require_slot(block_id, header.slot, "headers")
+        header = decode.decoded(
+            decode.header, response.content, self._connection.where("GET", path)
+        )
+        self._require_slot(block_id, header.slot, path)
         return header
 
     async def block(self, block_id: BlockId) -> Block:
         """Return a block; ``ObjectUnavailableError`` for a missed slot."""
         path = f"/eth/v2/beacon/blocks/{_block_id(block_id)}"
-        response = await self._ask("GET", path)
+        response = await self._connection.ask("GET", path)
         version = response.headers.get("eth-consensus-version")
         block = decode.decoded(
             lambda content: decode.block(content, version),
             response.content,
-            self._where("GET", path),
+            self._connection.where("GET", path),
         )
-        self._require_slot(block_id, block.slot, "blocks")
+        self._require_slot(block_id, block.slot, path)
         return block
 
     async def validators(
@@ -283,8 +218,8 @@ class BeaconClient:
         size = (await self.spec()).sync_committee_size
         if len(seats) != size:
             raise MalformedAnswerError(
-                f"{self._where('GET', path)}: {len(seats)} seats in the sync committee of epoch "
-                f"{epoch}, but SYNC_COMMITTEE_SIZE is {size}. Ask another node."
+                f"{self._connection.where('GET', path)}: {len(seats)} seats in the sync committee "
+                f"of epoch {epoch}, but SYNC_COMMITTEE_SIZE is {size}. Ask another node."
             )
         return seats
 
@@ -297,17 +232,19 @@ class BeaconClient:
         path = f"/eth/v2/validator/duties/proposer/{epoch}"
         response: httpx.Response | None = None
         if spec.fork_at_epoch(epoch) >= Fork.FULU:
-            response = await self._ask("GET", path, tolerated=_NO_SUCH_ENDPOINT)
+            response = await self._connection.ask("GET", path, tolerated=_NO_SUCH_ENDPOINT)
         if response is None or response.status_code != httpx.codes.OK:
             path = f"/eth/v1/validator/duties/proposer/{epoch}"
-            response = await self._ask("GET", path)
-        duties = decode.decoded(decode.proposer_duties, response.content, self._where("GET", path))
+            response = await self._connection.ask("GET", path)
+        duties = decode.decoded(
+            decode.proposer_duties, response.content, self._connection.where("GET", path)
+        )
         first = max(spec.first_slot(epoch), 1)
         slots = np.arange(first, spec.last_slot(epoch) + 1, dtype=np.int64)
         if not np.array_equal(duties.slot, slots):
             raise MalformedAnswerError(
-                f"{self._where('GET', path)}: the proposers of epoch {epoch} are for slots "
-                f"{duties.slot.tolist()}, expected {first} to {spec.last_slot(epoch)}. "
+                f"{self._connection.where('GET', path)}: the proposers of epoch {epoch} are for "
+                f"slots {duties.slot.tolist()}, expected {first} to {spec.last_slot(epoch)}. "
                 "Ask another node."
             )
         return duties
@@ -370,10 +307,12 @@ class BeaconClient:
     async def _validators_by_id(self, path: str, ids: Sequence[str]) -> ValidatorRegistry:
         """Ask by POST, or by GET where the node does not know the POST."""
         if self._posts_validators:
-            response = await self._ask("POST", path, body={"ids": ids}, tolerated=_NO_SUCH_ENDPOINT)
+            response = await self._connection.ask(
+                "POST", path, body={"ids": ids}, tolerated=_NO_SUCH_ENDPOINT
+            )
             if response.status_code == httpx.codes.OK:
                 return decode.decoded(
-                    decode.validators, response.content, self._where("POST", path)
+                    decode.validators, response.content, self._connection.where("POST", path)
                 )
         requests = (
             self._get(path, decode.validators, params=[("id", name) for name in chunk])
@@ -398,73 +337,21 @@ class BeaconClient:
         decoder: Callable[[bytes], T],
         params: Sequence[tuple[str, str]] = (),
     ) -> T:
-        response = await self._ask("GET", path, params=params)
-        return decode.decoded(decoder, response.content, self._where("GET", path, params))
+        response = await self._connection.ask("GET", path, params=params)
+        return decode.decoded(
+            decoder, response.content, self._connection.where("GET", path, params)
+        )
 
     async def _post(self, path: str, body: object, decoder: Callable[[bytes], T]) -> T:
-        response = await self._ask("POST", path, body=body)
-        return decode.decoded(decoder, response.content, self._where("POST", path))
+        response = await self._connection.ask("POST", path, body=body)
+        return decode.decoded(decoder, response.content, self._connection.where("POST", path))
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Sequence[tuple[str, str]] = (),
-        body: object = None,
-        tolerated: frozenset[int] = frozenset(),
-    ) -> httpx.Response:
-        """Send a request; answers other than 200 and the ``tolerated`` statuses are raised."""
-        where = self._where(method, path, params)
-        extensions: dict[str, Any] = {}
-        if (deadline := self._deadline.get()) is not None:
-            extensions[DEADLINE] = deadline
-        request = self._http.build_request(
-            method,
-            path,
-            params=list(params) or None,
-            content=None if body is None else msgspec.json.encode(body),
-            headers=None if body is None else {"Content-Type": "application/json"},
-        )
-        request.extensions.update(extensions)
-        try:
-            response = await self._http.send(request)
-        except (TimeoutError, httpx.TransportError, httpx.DecodingError) as error:
-            raise BeaconUnreachableError(
-                f"{where}: no answer after {_attempts(request)} "
-                f"({type(error).__name__}{f': {error}' if str(error) else ''}). "
-                "Is the node running, and is beacon_node_url right?"
-            ) from error
-        except OversizedAnswerError as error:
-            raise MalformedAnswerError(f"{where}: {error}") from error
-        except NotInArchiveError as error:
-            raise ObjectUnavailableError(f"{where}: {error}") from error
-        if response.status_code != httpx.codes.OK and response.status_code not in tolerated:
-            raise _refusal(response, where, _attempts(request))
-        return response
-
-    def _where(self, method: str, path: str, params: Sequence[tuple[str, str]] = ()) -> str:
-        shown = "&".join(f"{name}={value}" for name, value in params[:3])
-        if len(params) > 3:
-            shown += "&…"
-        return f"{method} {path}{'?' + shown if shown else ''} of {self.name}"
-
-    def _require_slot(self, block_id: BlockId, slot: int, endpoint: str) -> None:
+    def _require_slot(self, block_id: BlockId, slot: int, path: str) -> None:
         if isinstance(block_id, int) and slot != block_id:
             raise MalformedAnswerError(
-                f"{endpoint}/{block_id} of {self.name}: the node answered with the block of slot "
+                f"{self._connection.where('GET', path)}: the node answered with the block of slot "
                 f"{slot}. Ask another node."
             )
-
-
-def _http_client(transport: httpx.AsyncBaseTransport, timeout: float | None) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=PLACEHOLDER,
-        transport=transport,
-        timeout=timeout,
-        trust_env=False,  # neither a netrc nor a proxy may answer for the node
-        headers={"Accept": "application/json", "User-Agent": "valmon"},
-    )
 
 
 async def _all(requests: Iterable[Awaitable[T]]) -> list[T]:
@@ -491,33 +378,3 @@ def _joined(
 
 def _block_id(block_id: BlockId) -> str:
     return f"0x{block_id.hex()}" if isinstance(block_id, bytes) else str(block_id)
-
-
-def _attempts(request: httpx.Request) -> str:
-    attempts = request.extensions.get(ATTEMPTS, 1)
-    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
-
-
-def _refusal(response: httpx.Response, where: str, attempts: str) -> BeaconApiError:
-    status = response.status_code
-    answer = f"{where}: HTTP {status}{_message(response)}"
-    if status in (400, 404):
-        return ObjectUnavailableError(
-            f"{answer}. The node does not have it: pruned, not there yet, or never proposed."
-        )
-    if status in _UNREACHABLE:
-        return BeaconUnreachableError(
-            f"{answer}, after {attempts}. The node is overloaded, or cannot serve this object."
-        )
-    return RequestRefusedError(f"{answer}. Does the node allow this request?")
-
-
-def _message(response: httpx.Response) -> str:
-    """The node's own words, for people; their meaning is never relied on."""
-    try:
-        body = msgspec.json.decode(response.content)
-        text = str(body.get("message", "")) if isinstance(body, dict) else ""
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        text = response.text
-    text = " ".join(text.split())[:200]
-    return f" ({text})" if text else ""
