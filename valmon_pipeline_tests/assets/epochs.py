@@ -1,0 +1,82 @@
+"""Epochs of the recorded devnet, read and computed as the pipeline does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from valmon_pipeline.assets.checks import EPOCH_CHECKS, CheckResult
+from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
+from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
+from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.beacon.transports.retry import RetryPolicy
+from valmon_pipeline.chain.spec import ChainSpec
+
+AT: Final = datetime(2026, 11, 22, tzinfo=UTC)
+NETWORK: Final = Watch(network=True)
+
+# Index 0, both kinds of exit, a compounding and a consolidated validator, slashed ones, one that
+# never runs, one that pauses, and one that joins late: all that happens to anybody on this chain.
+FEW: Final = Watch(
+    indices=frozenset({0, 5, 9, 10, 16, 17, 25, 33, 90, 100, 121, 122, 127, 128}), registry_limit=0
+)
+CHECKS: Final = frozenset(f"{check.asset}.{check.name}" for check in EPOCH_CHECKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What the node said about epochs, and what became of it."""
+
+    spec: ChainSpec
+    answers: Mapping[int, EpochAnswers]
+    frames: Mapping[int, EpochFrames]
+
+    def failing_checks(self) -> dict[tuple[int, str], CheckResult]:
+        """Failed checks by epoch and ``asset.check``."""
+        return {
+            (epoch, f"{result.asset}.{result.name}"): result
+            for epoch, frames in self.frames.items()
+            for result in frames.checks
+            if not result.passed
+        }
+
+
+def node_options(url: str) -> NodeOptions:
+    """A node that is asked as fast as it can answer, and twice if it fails."""
+    return NodeOptions(
+        url,
+        requests_per_second=1e6,
+        burst=100_000,
+        retry=RetryPolicy(attempts=2, first_wait=0.001, longest_wait=0.001),
+    )
+
+
+def client_opener(url: str) -> Callable[[], AbstractAsyncContextManager[BeaconClient]]:
+    """What an ``EpochMaterializer`` opens its client with."""
+
+    @asynccontextmanager
+    async def open_client() -> AsyncIterator[BeaconClient]:
+        async with BeaconClient.open(node_options(url)) as client:
+            yield client
+
+    return open_client
+
+
+def compute(url: str, watch: Watch, epochs: Iterable[int]) -> Computed:
+    """Read epochs from the node at ``url`` and compute their frames."""
+
+    async def read() -> Computed:
+        async with client_opener(url)() as client:
+            reader = await EpochReader.open(client, watch)
+            answers = {epoch: await reader.read(epoch) for epoch in epochs}
+        frames = {
+            epoch: compute_epoch_frames(reader.spec, answer, watch_is_network=watch.network, at=AT)
+            for epoch, answer in answers.items()
+        }
+        return Computed(reader.spec, answers, frames)
+
+    return asyncio.run(read())
