@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -28,7 +31,7 @@ DEVNET = NetworkIdentity(
 
 
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database_url() -> Iterator[str]:
     """An empty database: ``VALMON_TEST_DATABASE_URL``, else one of an embedded server of this
     worker's own, without the waits for the disk that only matter after a power cut."""
     given = os.environ.get("VALMON_TEST_DATABASE_URL")
@@ -36,11 +39,30 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given
         return
     settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("embedded"), settings=settings)
-    server.start()
-    server.ensure_database("valmon")
-    yield server.url()
-    server.stop()
+    with temporary_home() as home:
+        server = EmbeddedPostgres(home, settings=settings)
+        server.start()
+        server.ensure_database("valmon")
+        yield server.url()
+        server.stop()
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """A directory to run an embedded server in.
+
+    Not one of pytest's own: each new session of pytest closes the directory above those to
+    everybody but root, and for root the server runs as somebody else.
+    """
+    with tempfile.TemporaryDirectory(prefix="valmon-test-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def postgres_home() -> Iterator[Path]:
+    """An empty home for an embedded server; stop the server before the test ends."""
+    with temporary_home() as home:
+        yield home
 
 
 @pytest.fixture

@@ -90,8 +90,11 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server, if it runs, after rolling back what is open. Returns when it is down."""
+        postmaster = self._postmaster()
+        if postmaster is None:
+            return
         with self._lock():
-            if self._postmaster() is None or not self.is_running():
+            if not self.is_running():
                 return
             self._run(
                 "pg_ctl",
@@ -108,6 +111,8 @@ class EmbeddedPostgres:
                 server_account(),
                 "stop",
             )
+            if postmaster.socket_directory != self.data_directory:
+                shutil.rmtree(postmaster.socket_directory, ignore_errors=True)
 
     def is_running(self) -> bool:
         """Whether the server of this home takes connections."""

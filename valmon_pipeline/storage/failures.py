@@ -13,27 +13,24 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "53100": "The disk of the database is full: free space there, then run it again.",
         "53200": "The database server is out of memory.",
-        "53300": "The database takes no more connections: lower database.pool_size or raise "
-        "max_connections on the server.",
         "40P01": "Another writer was in the way (deadlock): run it again.",
         "40001": "Another writer was in the way: run it again.",
         "55P03": "Another session holds a lock on the table: run it again.",
         "57014": "It took longer than database.statement_timeout_seconds, or was cancelled.",
         "57P01": "The database server is shutting down: run it again when it is back.",
-        "57P03": "The database server is starting up: run it again in a moment.",
         "3F000": "The tables are not there: run `valmon migrate`.",
         "42P01": "The tables are not there: run `valmon migrate`.",
         "42703": "The tables are of another version: run `valmon migrate`.",
         "42501": "The database role lacks the right to do this.",
-        "28P01": "The user or password in the database address is wrong.",
-        "28000": "The server does not let this user in (pg_hba.conf).",
-        "3D000": "Create the database first, or correct the name in the address.",
         "25006": "The server is read-only, perhaps a standby: use the primary's address.",
     }
 )
-"""By SQLSTATE; the class of a code (its first two characters) is not enough to give advice."""
+"""By SQLSTATE. Errors of connecting carry none: for those the server's own words must do."""
 
-UNREACHABLE: Final = "Check that the server runs and that VALMON_DATABASE_URL is right."
+UNREACHABLE: Final = (
+    "Check that the server runs and takes connections, that the database exists, and that "
+    "VALMON_DATABASE_URL is right."
+)
 
 
 def explain(error: Exception, purpose: str, address: str, schema: str) -> str:

@@ -1,0 +1,133 @@
+"""Migrations, up and down, against the tables they claim to make."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from valmon_pipeline.errors import StorageError
+from valmon_pipeline.storage import migrate
+from valmon_pipeline.storage.database import Database
+from valmon_pipeline.storage.tables import metadata_of
+
+CATALOGUE = """
+SELECT 'column', c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod)
+       || CASE WHEN a.attnotnull THEN ' not null ' ELSE ' ' END
+       || coalesce(col_description(c.oid, a.attnum), '')
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+ WHERE c.relnamespace = to_regnamespace(%(schema)s) AND a.attnum > 0 AND NOT a.attisdropped
+   AND c.relkind IN ('r', 'p')
+UNION ALL
+SELECT 'constraint', c.relname || '.' || conname, pg_get_constraintdef(k.oid)
+  FROM pg_constraint k JOIN pg_class c ON c.oid = conrelid
+ WHERE c.relnamespace = to_regnamespace(%(schema)s)
+UNION ALL
+SELECT 'index', tablename || '.' || indexname, regexp_replace(indexdef, 'ON .* USING', 'USING')
+  FROM pg_indexes WHERE schemaname = %(schema)s
+UNION ALL
+SELECT 'table', relname, relkind::text || ' ' || coalesce(pg_get_partkeydef(oid), '')
+       || coalesce(obj_description(oid, 'pg_class'), '')
+  FROM pg_class WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p')
+"""
+
+
+def catalogue(url: str, schema: str) -> set[tuple[str, ...]]:
+    """Everything PostgreSQL knows about a schema's tables, as text."""
+    with psycopg.connect(url) as connection:
+        rows: list[Any] = connection.execute(CATALOGUE, {"schema": schema}).fetchall()
+    return {row for row in rows if migrate.VERSION_TABLE not in row[1]}
+
+
+def test_migrated_tables_are_those_of_the_contracts(database_url: str, schema: str) -> None:
+    migrate.upgrade(database_url, schema)
+    migrated = catalogue(database_url, schema)
+    migrate.downgrade(database_url, schema)
+    database = Database(database_url, schema)
+    with database.transaction("make the tables directly") as connection:
+        metadata_of(schema).create_all(connection)
+    database.close()
+    assert migrated == catalogue(database_url, schema)
+
+
+def test_alembic_finds_nothing_left_to_migrate(database: Database, schema: str) -> None:
+    with database.transaction("compare") as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "compare_type": True,
+                "include_schemas": True,
+                "include_name": lambda name, kind, _: kind != "schema" or name == schema,
+                "version_table": migrate.VERSION_TABLE,
+                "version_table_schema": schema,
+            },
+        )
+        assert compare_metadata(context, metadata_of(schema)) == []
+
+
+def test_up_down_and_up_again(database_url: str, schema: str) -> None:
+    assert migrate.current(database_url, schema) is None
+    migrate.upgrade(database_url, schema)
+    first = catalogue(database_url, schema)
+    assert migrate.current(database_url, schema) == migrate.newest()
+    migrate.downgrade(database_url, schema)
+    assert migrate.current(database_url, schema) is None
+    assert catalogue(database_url, schema) == set()
+    migrate.upgrade(database_url, schema)
+    assert catalogue(database_url, schema) == first
+
+
+def test_migrating_twice_changes_nothing(database_url: str, schema: str) -> None:
+    migrate.upgrade(database_url, schema)
+    first = catalogue(database_url, schema)
+    migrate.upgrade(database_url, schema)
+    assert catalogue(database_url, schema) == first
+
+
+def test_migrations_at_once_wait_for_each_other(database_url: str, schema: str) -> None:
+    # Processes, as in production: Alembic keeps its context in a module.
+    program = (
+        "import sys; from valmon_pipeline.storage import migrate; migrate.upgrade(*sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", program, database_url, schema]
+    migrating = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(60) for process in migrating] == [0, 0, 0]
+    assert migrate.current(database_url, schema) == migrate.newest()
+
+
+def test_networks_have_schemas_and_versions_of_their_own(database_url: str, schema: str) -> None:
+    other = f"{schema} Other-Net"
+    migrate.upgrade(database_url, schema)
+    migrate.upgrade(database_url, other)
+    migrate.downgrade(database_url, other)
+    assert migrate.current(database_url, schema) == migrate.newest()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f'DROP SCHEMA "{other}" CASCADE'.encode())
+
+
+def test_an_old_schema_is_told_to_migrate(database_url: str, schema: str) -> None:
+    with pytest.raises(StorageError, match=r"at version none, .* run `valmon migrate`"):
+        migrate.require_current(database_url, schema)
+    migrate.upgrade(database_url, schema)
+    migrate.require_current(database_url, schema)
+
+
+def test_a_failed_migration_changes_nothing(database_url: str, schema: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+        connection.execute(f"CREATE TABLE {schema}.check_results (a integer)".encode())
+    before = catalogue(database_url, schema)
+    with pytest.raises(StorageError, match="already exists"):
+        migrate.upgrade(database_url, schema)
+    assert catalogue(database_url, schema) == before
+
+
+def test_metadata_are_made_once_per_schema() -> None:
+    assert metadata_of("a") is metadata_of("a")
+    assert isinstance(metadata_of("a").tables["a.blocks"].c.block_root.type, sa.LargeBinary)
