@@ -1,0 +1,166 @@
+"""Each check fails when an answer is wrong in its way, it alone, and it names the offender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from valmon_pipeline.assets.epoch_reader import Watch
+from valmon_pipeline_tests.assets.epochs import CHECKS, FEW, NETWORK, compute
+from valmon_pipeline_tests.assets.faulty_node import Faults, Spoil
+
+EPOCH = 11  # slots 88 to 95, all with blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Lie:
+    """One value of one answer that is not true, and the one check that must notice."""
+
+    check: str
+    path: str
+    spoil: Spoil
+    example: dict[str, str]
+    watch: Watch = NETWORK
+
+
+def in_row(key: str, value: str, change: Callable[[dict[str, Any]], None], *place: str) -> Spoil:
+    """Change the row whose ``key`` is ``value`` in the list at ``place`` of the body."""
+
+    def spoil(body: Any) -> None:
+        rows = body
+        for part in place or ("data",):
+            rows = rows[part]
+        matching = [row for row in rows if row[key] == value]
+        assert len(matching) == 1
+        change(matching[0])
+
+    return spoil
+
+
+def without_row(key: str, value: str, *place: str) -> Spoil:
+    """Leave out the row whose ``key`` is ``value``."""
+
+    def spoil(body: Any) -> None:
+        rows = body
+        for part in place:
+            rows = rows[part]
+        before = len(rows)
+        rows[:] = [row for row in rows if row[key] != value]
+        assert len(rows) == before - 1
+
+    return spoil
+
+
+def adding(field: str, gwei: int) -> Callable[[dict[str, Any]], None]:
+    def change(row: dict[str, Any]) -> None:
+        row[field] = str(int(row[field]) + gwei)
+
+    return change
+
+
+def setting(field: str, value: str) -> Callable[[dict[str, Any]], None]:
+    def change(row: dict[str, Any]) -> None:
+        assert row[field] != value
+        row[field] = value
+
+    return change
+
+
+def activated_later(row: dict[str, Any]) -> None:
+    row["validator"]["activation_epoch"] = "40"
+
+
+REWARDS = rf"/eth/v1/beacon/rewards/attestations/{EPOCH}"
+TOTAL = ("data", "total_rewards")
+IDEAL = ("data", "ideal_rewards")
+
+LIES = [
+    Lie(
+        "attestation_duties.every_active_validator_has_one_duty",
+        rf"/eth/v1/beacon/states/{8 * EPOCH}/validators",
+        in_row("index", "90", activated_later),
+        {"validator_index": "90", "found": "duty though not active"},
+        FEW,  # with the whole registry, the total active balance would be wrong as well
+    ),
+    Lie(
+        "proposer_duties.proposers_match_blocks",
+        rf"/eth/v1/validator/duties/proposer/{EPOCH}",
+        in_row("slot", "90", setting("validator_index", "0")),
+        {"slot": "90", "duty": "0"},
+    ),
+    Lie(
+        "attestation_outcomes.flags_match_rewards",
+        REWARDS,
+        in_row("validator_index", "0", setting("head", "0"), *TOTAL),
+        {"validator_index": "0", "head_timely": "True", "head_reward": "0"},
+    ),
+    Lie(
+        "attestation_rewards.every_eligible_validator_has_a_reward",
+        REWARDS,
+        without_row("validator_index", "0", *TOTAL),
+        {"validator_index": "0"},
+    ),
+    Lie(
+        "attestation_rewards.ideal_rewards_match_node",
+        REWARDS,
+        in_row("effective_balance", "32000000000", adding("target", 1), *IDEAL),
+        {"effective_balance": "32000000000"},
+    ),
+    Lie(
+        "attestation_rewards.rewards_within_attainable",
+        REWARDS,
+        in_row("validator_index", "0", adding("source", 1), *TOTAL),
+        {"validator_index": "0"},
+    ),
+    Lie(
+        "sync_rewards.rewards_match_seats",
+        r"/eth/v1/beacon/rewards/sync_committee/0x[0-9a-f]{64}",
+        lambda body: adding("reward", 1)(body["data"][0]),
+        {},
+    ),
+    Lie(
+        "block_rewards.rewards_go_to_proposers",
+        r"/eth/v1/beacon/rewards/blocks/0x[0-9a-f]{64}",
+        lambda body: setting("proposer_index", "127")(body["data"]),
+        {"proposer_index": "127"},
+    ),
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.check)
+def test_a_wrong_value_fails_its_check_and_only_that(
+    faults: Faults, node_url: str, lie: Lie
+) -> None:
+    with faults.spoiling(lie.path, lie.spoil, times=1):
+        computed = compute(node_url, lie.watch, [EPOCH])
+    failing = computed.failing_checks()
+    assert set(failing) == {(EPOCH, lie.check)}
+    result = failing[EPOCH, lie.check]
+    assert result.failing == len(result.examples) == 1
+    assert lie.example.items() <= dict(result.examples[0]).items()
+    stored = computed.frames[EPOCH].tables["check_results"].set_index("check_name")
+    assert set(stored.index) == CHECKS
+    assert stored.index[~stored["passed"]].tolist() == [lie.check]
+    assert stored.loc[lie.check, "failing_count"] == 1
+    assert stored.loc[lie.check, "detail"] == result.detail != ""
+
+
+def test_every_check_has_its_lie() -> None:
+    assert {lie.check for lie in LIES} == CHECKS
+
+
+def test_at_most_five_offenders_are_named_and_all_are_counted(
+    faults: Faults, node_url: str
+) -> None:
+    def spoil(body: Any) -> None:
+        for row in body["data"]["total_rewards"]:
+            row["head"] = "0"
+
+    with faults.spoiling(REWARDS, spoil):
+        computed = compute(node_url, NETWORK, [EPOCH])
+    result = computed.failing_checks()[EPOCH, "attestation_outcomes.flags_match_rewards"]
+    assert result.failing > 100
+    assert len(result.examples) == 5
