@@ -291,18 +291,25 @@ class BeaconClient:
     async def sync_committee_rewards(
         self, block_id: BlockId, indices: Iterable[SupportsIndex] | Everyone
     ) -> SyncCommitteeRewards:
-        """Return a block's rewards for members of the sync committee, all seats summed."""
+        """Return a block's rewards for members of the sync committee, all seats summed.
+
+        Amounts that cannot be rewards (old Lodestar versions answer with balances) are refused.
+        """
         path = f"/eth/v1/beacon/rewards/sync_committee/{_block_id(block_id)}"
         if isinstance(indices, Everyone):
-            return await self._post(path, [], decode.sync_committee_rewards)
+            rewards = await self._post(path, [], decode.sync_committee_rewards)
+            await self._require_pay_per_seat(rewards, path)
+            return rewards
         wanted = unique_indices(indices)
         parts = [
             decode.sync_committee_rewards(b'{"data":[]}'),
             *await self._post_chunks(path, wanted, decode.sync_committee_rewards),
         ]
-        return SyncCommitteeRewards(
+        rewards = SyncCommitteeRewards(
             *_joined(parts, SyncCommitteeRewards.__dataclass_fields__, wanted)
         )
+        await self._require_pay_per_seat(rewards, path)
+        return rewards
 
     async def _validators_by_id(self, path: str, ids: Sequence[str]) -> ValidatorRegistry:
         """Ask by POST, or by GET where the node does not know the POST."""
@@ -345,6 +352,22 @@ class BeaconClient:
     async def _post(self, path: str, body: object, decoder: Callable[[bytes], T]) -> T:
         response = await self._connection.ask("POST", path, body=body)
         return decode.decoded(decoder, response.content, self._connection.where("POST", path))
+
+    async def _require_pay_per_seat(self, rewards: SyncCommitteeRewards, path: str) -> None:
+        """Every seat is paid, or fined, the same: rewards are small multiples of one amount."""
+        amount = int(np.gcd.reduce(rewards.reward, initial=0))
+        if amount == 0:
+            return
+        multiple = np.abs(rewards.reward) // amount
+        seats = (await self.spec()).sync_committee_size
+        if int(multiple.max()) > seats:
+            row = int(multiple.argmax())
+            raise MalformedAnswerError(
+                f"{self._connection.where('POST', path)}: reward {int(rewards.reward[row])} of "
+                f"validator {int(rewards.validator_index[row])} is not that of 1 to {seats} seats "
+                "which are all paid the same. Nothing was stored; the node's rewards are wrong: "
+                "upgrade it or ask another one."
+            )
 
     def _require_slot(self, block_id: BlockId, slot: int, path: str) -> None:
         if isinstance(block_id, int) and slot != block_id:

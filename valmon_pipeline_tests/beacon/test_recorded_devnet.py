@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import msgspec
 import numpy as np
 import pytest
 
 import valmon_pipeline.devnet
-from valmon_pipeline.beacon.archive import Exchange, read_exchanges
+from valmon_pipeline.beacon.archive import ArchiveWriter, Exchange, read_exchanges
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.validator_ids import EVERYONE
 from valmon_pipeline.chain.forks import Fork
+from valmon_pipeline.errors import MalformedAnswerError
 
 RECORDING = Path(valmon_pipeline.devnet.__file__).parent / "recordings" / "devnet.jsonl.zst"
 
@@ -56,6 +59,36 @@ def test_every_answer_of_an_epochs_data_is_understood() -> None:
             assert missed > 40
 
     asyncio.run(run())
+
+
+def test_balances_in_place_of_sync_rewards_are_refused() -> None:
+    """As Lodestar 1.22.0 answers without the archive patch: 32001655613 is a balance."""
+    seats = [
+        {"validator_index": str(index), "reward": str(reward)}
+        for index, reward in enumerate((32_001_655_613, 32_001_777_584, 15_811, -15_811))
+    ]
+    path = "/eth/v1/beacon/rewards/sync_committee/8"
+
+    async def run(exchanges: list[Exchange], archive: Path) -> None:
+        with ArchiveWriter(archive) as writer:
+            for exchange in exchanges:
+                writer.append(exchange)
+        async with BeaconClient.replay(archive) as client:
+            await client.sync_committee_rewards(8, EVERYONE)
+
+    spec = next(e for e in read_exchanges(RECORDING) if e.path == "/eth/v1/config/spec")
+    wrong = Exchange(
+        method="POST",
+        path=path,
+        status=200,
+        request_body=msgspec.Raw(b"[]"),
+        body=msgspec.Raw(msgspec.json.encode({"data": seats})),
+    )
+    with (
+        TemporaryDirectory() as directory,
+        pytest.raises(MalformedAnswerError, match=r"sync_committee/8 .*reward 32001777584 of val"),
+    ):
+        asyncio.run(run([spec, wrong], Path(directory) / "wrong.jsonl.zst"))
 
 
 def test_slashings_in_blocks_are_the_scripted_ones() -> None:
