@@ -96,10 +96,10 @@ def validator_history(
 ) -> pd.DataFrame:
     """One row per stored epoch in which the validator had duties, ascending.
 
-    Columns: those of ``attestation_outcomes``, ``attestation_rewards``, ``sync_duties``,
-    ``sync_rewards`` (``sync_reward``, ``ideal_sync_reward``) and ``effectiveness_scores`` without
-    the index, plus ``proposals``, ``blocks_proposed`` and ``block_reward`` (gwei). Columns of a
-    part that an epoch does not have are NULL.
+    Columns: those of ``attestation_outcomes``, ``attestation_rewards`` and ``effectiveness_scores``
+    without the index; ``sync_seats``, ``sync_due``, ``sync_participated``, ``sync_missed``,
+    ``sync_reward`` and ``ideal_sync_reward`` (gwei); ``proposals``, ``blocks_proposed`` and
+    ``block_reward`` (gwei). Columns of a part that an epoch does not have are NULL.
 
     Raises:
         StorageError: the database is away or refuses.
@@ -122,7 +122,9 @@ def validator_history(
     parts = [
         read("attestation_outcomes"),
         read("attestation_rewards"),
-        read("sync_duties"),
+        read("sync_duties").rename(
+            columns={name: f"sync_{name}" for name in ("seats", "due", "participated", "missed")}
+        ),
         read("sync_rewards").rename(
             columns={"reward": "sync_reward", "ideal_reward": "ideal_sync_reward"}
         ),
@@ -130,10 +132,19 @@ def validator_history(
         rewards,
         read("effectiveness_scores"),
     ]
-    # Nullable types, so that an epoch without a part has NULLs and integers stay integers.
-    nullable = [part.convert_dtypes(convert_floating=False) for part in parts]
+    nullable = [part.astype(_nullable_types(part)) for part in parts]
     merged = reduce(lambda left, right: left.merge(right, on="epoch", how="outer"), nullable)
     return merged.sort_values("epoch", ignore_index=True)
+
+
+def _nullable_types(frame: pd.DataFrame) -> dict[str, str]:
+    """Types in which a missing part of an epoch is NULL and integers stay integers."""
+    nullable = {"int32": "Int32", "int64": "Int64", "bool": "boolean"}
+    return {
+        str(name): nullable[str(dtype)]
+        for name, dtype in frame.dtypes.items()
+        if str(dtype) in nullable and name != "epoch"
+    }
 
 
 def group_summary(
