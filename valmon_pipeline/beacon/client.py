@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from math import isqrt
 from pathlib import Path
 from typing import Final, Self, SupportsIndex, TypeVar
 
@@ -23,6 +24,7 @@ from valmon_pipeline.beacon.answers import (
     SyncStatus,
 )
 from valmon_pipeline.beacon.archive import ArchiveWriter
+from valmon_pipeline.beacon.columns import INT64_MAX
 from valmon_pipeline.beacon.connection import Connection, NodeOptions, deadline
 from valmon_pipeline.beacon.statistics import ClientStatistics
 from valmon_pipeline.beacon.validator_ids import (
@@ -37,6 +39,7 @@ from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.chain.weights import SYNC_REWARD_WEIGHT, WEIGHT_DENOMINATOR
 from valmon_pipeline.errors import MalformedAnswerError
 
 __all__ = ["EVERYONE", "BeaconClient", "BlockId", "NodeOptions", "StateId"]
@@ -298,7 +301,7 @@ class BeaconClient:
         path = f"/eth/v1/beacon/rewards/sync_committee/{_block_id(block_id)}"
         if isinstance(indices, Everyone):
             rewards = await self._post(path, [], decode.sync_committee_rewards)
-            await self._require_pay_per_seat(rewards, path)
+            await self._require_possible(rewards, path)
             return rewards
         wanted = unique_indices(indices)
         parts = [
@@ -308,7 +311,7 @@ class BeaconClient:
         rewards = SyncCommitteeRewards(
             *_joined(parts, SyncCommitteeRewards.__dataclass_fields__, wanted)
         )
-        await self._require_pay_per_seat(rewards, path)
+        await self._require_possible(rewards, path)
         return rewards
 
     async def _validators_by_id(self, path: str, ids: Sequence[str]) -> ValidatorRegistry:
@@ -353,20 +356,21 @@ class BeaconClient:
         response = await self._connection.ask("POST", path, body=body)
         return decode.decoded(decoder, response.content, self._connection.where("POST", path))
 
-    async def _require_pay_per_seat(self, rewards: SyncCommitteeRewards, path: str) -> None:
-        """Every seat is paid, or fined, the same: rewards are small multiples of one amount."""
-        amount = int(np.gcd.reduce(rewards.reward, initial=0))
-        if amount == 0:
+    async def _require_possible(self, rewards: SyncCommitteeRewards, path: str) -> None:
+        """Refuse more than a whole sync committee earns in a slot, were every gwei staked."""
+        if not len(rewards):
             return
-        multiple = np.abs(rewards.reward) // amount
-        seats = (await self.spec()).sync_committee_size
-        if int(multiple.max()) > seats:
-            row = int(multiple.argmax())
+        spec = await self.spec()
+        most = spec.base_reward_factor * (isqrt(INT64_MAX) + 1) * SYNC_REWARD_WEIGHT
+        most //= WEIGHT_DENOMINATOR * spec.slots_per_epoch
+        impossible = np.flatnonzero((rewards.reward > most) | (rewards.reward < -most))
+        if len(impossible):
+            row = impossible[0]
             raise MalformedAnswerError(
                 f"{self._connection.where('POST', path)}: reward {int(rewards.reward[row])} of "
-                f"validator {int(rewards.validator_index[row])} is not that of 1 to {seats} seats "
-                "which are all paid the same. Nothing was stored; the node's rewards are wrong: "
-                "upgrade it or ask another one."
+                f"validator {int(rewards.validator_index[row])} is not a sync committee reward (at "
+                f"most {most} gwei). Nothing was stored; the node's rewards are wrong, perhaps "
+                "balances: upgrade it or ask another one."
             )
 
     def _require_slot(self, block_id: BlockId, slot: int, path: str) -> None:

@@ -86,7 +86,7 @@ def test_balances_in_place_of_sync_rewards_are_refused() -> None:
     )
     with (
         TemporaryDirectory() as directory,
-        pytest.raises(MalformedAnswerError, match=r"sync_committee/8 .*reward 32001777584 of val"),
+        pytest.raises(MalformedAnswerError, match=r"sync_committee/8 .*reward 32001655613 of val"),
     ):
         asyncio.run(run([spec, wrong], Path(directory) / "wrong.jsonl.zst"))
 
