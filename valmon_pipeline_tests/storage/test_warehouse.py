@@ -169,6 +169,8 @@ def test_an_error_in_one_table_leaves_all_as_they_were(
 def tiny_disk(database: Database, schema: str, postgres_home: Path) -> Iterator[str]:
     """A tablespace on a disk of two megabytes; needs root on Linux and a server on this machine."""
 
+    if "VALMON_TEST_DATABASE_URL" in os.environ:
+        pytest.skip("the server may be on another machine")
     mounted = postgres_home / "tiny"
     mounted.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0777", "tmpfs", str(mounted)]
