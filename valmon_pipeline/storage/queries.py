@@ -241,17 +241,17 @@ SELECT {label} AS label,
 
 def _table_status(connection: sa.Connection, warehouse: Warehouse, name: str) -> TableStatus:
     table = table_of(warehouse.schema, name)
-    # The tree of a table without children is the table itself.
+    # A partitioned table has a tree of children, any other table none: then it is counted itself.
     size, estimate = connection.execute(
         sa.text(
-            "SELECT sum(pg_total_relation_size(relid))::bigint, "
-            "sum(greatest(reltuples, 0))::bigint "
-            "FROM pg_partition_tree(CAST(:table AS regclass)) "
-            "JOIN pg_class ON pg_class.oid = relid AND relkind = 'r'"
+            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint, "
+            "coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class "
+            "WHERE relkind = 'r' AND (oid = CAST(:table AS regclass) "
+            "OR oid IN (SELECT relid FROM pg_partition_tree(CAST(:table AS regclass))))"
         ),
         {"table": connection.dialect.identifier_preparer.format_table(table)},
     ).one()
-    if size is not None and size > EXACT_COUNT_BYTES:
+    if size > EXACT_COUNT_BYTES:
         return TableStatus(name, estimate, True, size)
     count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-    return TableStatus(name, count, False, size or 0)
+    return TableStatus(name, count, False, size)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from valmon_pipeline.frames import conform
+from valmon_pipeline.storage import queries
 from valmon_pipeline.storage.queries import (
     group_summary,
     storage_status,
@@ -207,7 +208,19 @@ def test_the_status_knows_epochs_gaps_rows_and_bytes(filled: Warehouse) -> None:
     assert not tables["attestation_outcomes"].rows_estimated
     assert tables["attestation_outcomes"].size_bytes > 0
     assert tables["network_epochs"].rows == 3
+    assert tables["network_epochs"].size_bytes > 0
     assert stored_epochs(filled) == [8, 9, 12]
+
+
+def test_rows_of_large_tables_are_estimated(
+    filled: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "EXACT_COUNT_BYTES", 0)
+    with filled.database.transaction("gather statistics") as connection:
+        connection.exec_driver_sql(f"ANALYZE {filled.schema}.attestation_outcomes")
+    tables = {table.name: table for table in storage_status(filled).tables}
+    assert tables["attestation_outcomes"].rows_estimated
+    assert tables["attestation_outcomes"].rows == 12
 
 
 def test_a_history_has_a_row_per_epoch_with_everything_in_it(filled: Warehouse) -> None:
