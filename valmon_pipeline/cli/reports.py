@@ -140,7 +140,7 @@ def _history_table(index: int, history: pd.DataFrame) -> Table:
             _count(row["total_reward"]),
             _count(row["ideal_total"]),
             _percent(row["attestation_effectiveness"]),
-            _share(row["participated"], row["due"]),
+            _share(row["sync_participated"], row["sync_due"]),
             _share(row["blocks_proposed"], row["proposals"]),
         )
     return table
