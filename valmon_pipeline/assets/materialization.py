@@ -22,6 +22,7 @@ from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import (
     BeaconApiError,
     BeaconUnreachableError,
+    ChainRuleViolationError,
     ContractViolationError,
     StorageError,
     ValmonError,
@@ -136,7 +137,7 @@ class EpochMaterializer:
                     outcome.stored.append(stored.epoch)
                     on_stored(stored)
                     continue
-                fail(epoch, _reason(stored))
+                fail(epoch, _reason(stored, epoch, client.name))
                 if isinstance(stored, ContractViolationError) and stored.table is not None:
                     outcome.broken_contracts.setdefault(stored.table, {})[epoch] = str(stored)
                 if gone := await self._what_is_gone(client, stored):
@@ -210,9 +211,12 @@ def network_identity(reader: EpochReader) -> NetworkIdentity:
     )
 
 
-def _reason(error: Exception) -> str:
-    """One line for people; a bug in valmon also leaves its traceback in the log."""
+def _reason(error: Exception, epoch: int, node: str) -> str:
+    """What to tell people; a bug in valmon also leaves its traceback in the log."""
+    if isinstance(error, ChainRuleViolationError):
+        # Raised by pure functions, which do not know whose answers they were given.
+        return f"the answers of {node} about epoch {epoch} contradict each other: {error}"
     if isinstance(error, ValmonError):
         return str(error)
-    logger.error("unexpected error while materializing an epoch", exc_info=error)
+    logger.error("unexpected error while materializing epoch %d", epoch, exc_info=error)
     return f"unexpected {type(error).__name__}: {error} (a bug in valmon: see the log)"
