@@ -9,8 +9,10 @@ consensus specification: inclusion windows (EIP-7045), rewards applied at the tr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,7 +30,12 @@ from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.errors import EpochNotFinalError, NodeNotReadyError
+from valmon_pipeline.errors import (
+    EpochNotFinalError,
+    NodeNotReadyError,
+)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +111,11 @@ class EpochReader:
             NodeNotReadyError: the node is syncing or optimistic.
             BeaconApiError: it does not answer as the API promises.
         """
-        spec, genesis, syncing = await asyncio.gather(
-            client.spec(), client.genesis(), client.syncing()
-        )
+        async with _side_by_side() as tasks:
+            spec_task = tasks.create_task(client.spec())
+            genesis_task = tasks.create_task(client.genesis())
+            syncing_task = tasks.create_task(client.syncing())
+        spec, genesis, syncing = spec_task.result(), genesis_task.result(), syncing_task.result()
         if syncing.is_syncing or syncing.is_optimistic:
             state = "syncing" if syncing.is_syncing else "optimistic"
             raise NodeNotReadyError(
@@ -150,53 +159,57 @@ class EpochReader:
         first, end = spec.first_slot(epoch), spec.first_slot(epoch + 1)
         self._forget_before(first)
 
-        committees, proposer_duties, sync_committee, checkpoints, canonical = await asyncio.gather(
-            client.committees(first, epoch),
-            client.proposer_duties(epoch),
-            client.sync_committee(first, epoch),
-            client.finality_checkpoints(spec.first_slot(epoch + 2)),
-            self._canonical_chain(first, spec.last_slot(epoch + 1)),
-        )
+        async with _side_by_side() as tasks:
+            committees_task = tasks.create_task(client.committees(first, epoch))
+            proposers_task = tasks.create_task(client.proposer_duties(epoch))
+            seats_task = tasks.create_task(client.sync_committee(first, epoch))
+            checkpoints_task = tasks.create_task(
+                client.finality_checkpoints(spec.first_slot(epoch + 2))
+            )
+            chain_task = tasks.create_task(self._canonical_chain(first, spec.last_slot(epoch + 1)))
+        committees, sync_committee = committees_task.result(), seats_task.result()
+        canonical = chain_task.result()
         whole = self._watch.network or len(committees.validator_index) <= self._watch.registry_limit
-        at_start, at_end = await asyncio.gather(
-            self._registry(first, whole), self._registry(end, whole)
-        )
+        at_start, at_end = await _all([self._registry(first, whole), self._registry(end, whole)])
         watched, unknown = self._resolve_watched(at_end, whole)
-        rewards, block_rewards, sync_rewards = await asyncio.gather(
-            client.attestation_rewards(epoch, EVERYONE if self._watch.network else watched),
-            self._block_rewards(canonical, end, watched),
-            self._sync_rewards(canonical, end, np.intersect1d(watched, sync_committee)),
-        )
-        return EpochAnswers(
+        members = np.intersect1d(watched, sync_committee)
+        async with _side_by_side() as tasks:
+            rewards_task = tasks.create_task(
+                client.attestation_rewards(epoch, EVERYONE if self._watch.network else watched)
+            )
+            block_rewards_task = tasks.create_task(self._block_rewards(canonical, end, watched))
+            sync_rewards_task = tasks.create_task(self._sync_rewards(canonical, end, members))
+        answers = EpochAnswers(
             epoch=epoch,
             node=client.name,
             canonical=canonical,
             blocks={slot: self._blocks[slot] for slot in canonical.slot.tolist()},
             committees=committees,
-            proposer_duties=proposer_duties,
+            proposer_duties=proposers_task.result(),
             sync_committee=sync_committee,
             registry_at_start=at_start,
             registry_at_end=at_end,
             whole_registry=whole,
             watched=watched,
             unknown_ids=unknown,
-            attestation_rewards=rewards,
-            block_rewards=block_rewards,
-            sync_rewards=sync_rewards,
-            finalized_epoch_at_transition=checkpoints.finalized.epoch,
+            attestation_rewards=rewards_task.result(),
+            block_rewards=block_rewards_task.result(),
+            sync_rewards=sync_rewards_task.result(),
+            finalized_epoch_at_transition=checkpoints_task.result().finalized.epoch,
         )
+        return answers
 
     async def _canonical_chain(self, first: int, last: int) -> CanonicalChain:
         """Headers by slot, blocks by root: a block asked for by its root cannot be another one."""
         missing = [slot for slot in range(first, last + 1) if slot not in self._headers]
-        headers = await asyncio.gather(*(self.client.header(slot) for slot in missing))
+        headers = await _all(self.client.header(slot) for slot in missing)
         self._headers.update(zip(missing, headers, strict=True))
         present = [
             header for slot in range(first, last + 1) if (header := self._headers[slot]) is not None
         ]
         canonical = CanonicalChain.from_headers(present, first_slot=first, last_slot=last)
         wanted = [header for header in present if header.slot not in self._blocks]
-        blocks = await asyncio.gather(*(self.client.block(header.root) for header in wanted))
+        blocks = await _all(self.client.block(header.root) for header in wanted)
         for header, block in zip(wanted, blocks, strict=True):
             self._blocks[header.slot] = block
         return canonical
@@ -240,9 +253,7 @@ class EpochReader:
             for slot in canonical.slot.tolist()
             if slot < end and self._blocks[slot].proposer_index in ours
         ]
-        rewards = await asyncio.gather(
-            *(self.client.block_rewards(canonical.root_at(slot)) for slot in slots)
-        )
+        rewards = await _all(self.client.block_rewards(canonical.root_at(slot)) for slot in slots)
         return dict(zip(slots, rewards, strict=True))
 
     async def _sync_rewards(
@@ -271,3 +282,23 @@ class EpochReader:
 def newest_epoch_readable(finalized_epoch: int) -> int:
     """The newest epoch whose rows are final: E with finalized epoch E+2 (negative: none yet)."""
     return finalized_epoch - 2
+
+
+@asynccontextmanager
+async def _side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
+    """Tasks that run together: the first failure cancels the others and is raised as it is.
+
+    An epoch that has failed must not keep asking the node while the next one is read.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _all(requests: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of requests that run together, in their order."""
+    async with _side_by_side() as tasks:
+        running = [tasks.create_task(request) for request in requests]
+    return [task.result() for task in running]
