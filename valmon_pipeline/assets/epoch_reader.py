@@ -32,6 +32,7 @@ from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import (
     EpochNotFinalError,
+    MalformedAnswerError,
     NodeNotReadyError,
 )
 
@@ -211,8 +212,20 @@ class EpochReader:
         wanted = [header for header in present if header.slot not in self._blocks]
         blocks = await _all(self.client.block(header.root) for header in wanted)
         for header, block in zip(wanted, blocks, strict=True):
+            self._require_block_of(header, block)
             self._blocks[header.slot] = block
         return canonical
+
+    def _require_block_of(self, header: BlockHeader, block: Block) -> None:
+        of_header = (header.slot, header.parent_root, header.proposer_index)
+        if (block.slot, block.parent_root, block.proposer_index) != of_header:
+            raise MalformedAnswerError(
+                f"GET /eth/v2/beacon/blocks/0x{header.root.hex()} of {self.client.name}: the block "
+                f"of slot {block.slot} by proposer {block.proposer_index} (parent "
+                f"0x{block.parent_root.hex()}), but the header with this root is of slot "
+                f"{header.slot} by proposer {header.proposer_index} (parent "
+                f"0x{header.parent_root.hex()}); ask another node"
+            )
 
     async def _registry(self, slot: int, whole: bool) -> ValidatorRegistry:
         registry = self._registries.get(slot)
