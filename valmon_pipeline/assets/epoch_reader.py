@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from valmon_pipeline.assets.registry_bounds import require_known, require_whole
 from valmon_pipeline.beacon.answers import (
     AttestationRewards,
     BlockRewards,
@@ -198,6 +199,8 @@ class EpochReader:
             sync_rewards=sync_rewards_task.result(),
             finalized_epoch_at_transition=checkpoints_task.result().finalized.epoch,
         )
+        if whole:
+            self._require_known_validators(answers, first, end)
         return answers
 
     async def _canonical_chain(self, first: int, last: int) -> CanonicalChain:
@@ -227,10 +230,32 @@ class EpochReader:
                 f"0x{header.parent_root.hex()}); ask another node"
             )
 
+    def _require_known_validators(self, answers: EpochAnswers, first: int, end: int) -> None:
+        epoch, rewards = answers.epoch, answers.attestation_rewards
+        state = f"GET /eth/v1/beacon/states/{first}"
+        proposers = answers.proposer_duties.validator_index
+        for field, indices in (
+            (f"{state}/committees: validators", answers.committees.validator_index),
+            (f"{state}/sync_committees: validators", answers.sync_committee),
+            (f"GET /eth/v1/validator/duties/proposer/{epoch}: validator_index", proposers),
+        ):
+            require_known(field, answers.node, indices, answers.registry_at_start, first)
+        # Some nodes list zeros for everybody they know by now, and by then there may be more.
+        not_zero = (rewards.source | rewards.target | rewards.head | rewards.inactivity) != 0
+        require_known(
+            f"POST /eth/v1/beacon/rewards/attestations/{epoch}: total_rewards.validator_index",
+            answers.node,
+            rewards.validator_index[not_zero],
+            answers.registry_at_end,
+            end,
+        )
+
     async def _registry(self, slot: int, whole: bool) -> ValidatorRegistry:
         registry = self._registries.get(slot)
         if registry is None:
             registry = await self.client.validators(slot, EVERYONE if whole else self._watch.ids)
+            if whole:
+                require_whole(registry, self.client.name, slot)
             self._registries[slot] = registry
         return registry
 
