@@ -35,6 +35,7 @@ from valmon_pipeline.errors import (
     EpochNotFinalError,
     MalformedAnswerError,
     NodeNotReadyError,
+    UnsupportedForkError,
 )
 
 T = TypeVar("T")
@@ -156,7 +157,7 @@ class EpochReader:
             BeaconApiError: the node cannot give an answer, or gives a malformed one.
         """
         spec, client = self.spec, self.client
-        spec.require_supported(epoch)
+        self._require_supported(epoch)
         await self.require_final(epoch)
         first, end = spec.first_slot(epoch), spec.first_slot(epoch + 1)
         self._forget_before(first)
@@ -202,6 +203,15 @@ class EpochReader:
         if whole:
             self._require_known_validators(answers, first, end)
         return answers
+
+    def _require_supported(self, epoch: int) -> None:
+        self.spec.require_supported(epoch)
+        try:
+            self.spec.require_supported(epoch + 1)
+        except UnsupportedForkError as error:
+            raise UnsupportedForkError(
+                f"epoch {epoch} is settled in the one after it, and {error}"
+            ) from None
 
     async def _canonical_chain(self, first: int, last: int) -> CanonicalChain:
         """Headers by slot, blocks by root: a block asked for by its root cannot be another one."""
