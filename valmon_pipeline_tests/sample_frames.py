@@ -28,6 +28,9 @@ def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> p
         if name in contract.key:
             columns[name] = np.arange(rows)
     columns |= {"epoch": np.full(rows, epoch)} if "epoch" in columns else {}
+    for name in ("position", "correction_id"):
+        if name in contract.key:
+            columns[name] = np.arange(rows)
     if "check_name" in columns:
         columns["check_name"] = [f"check {row:04d}" for row in range(rows)]
     if table in _RELATED:
@@ -49,14 +52,17 @@ def _random(random: np.random.Generator, column: pa.Column, rows: int) -> Any:
         values[:] = [row.tobytes() for row in matrix]
         return np.ma.array(values, mask=absent) if column.nullable else values
     if isinstance(dtype, pd.StringDtype):
-        return ["" if row % 3 == 0 else "ß" * row + "|\\N\n" for row in range(rows)]
+        texts = ["" if row % 3 == 0 else "ß" * row + "|\\N\n" for row in range(rows)]
+        return pd.Series(texts, dtype="str").mask(absent) if column.nullable else texts
     if isinstance(dtype, pd.DatetimeTZDtype):
         moments = random.integers(-(10**15), 2 * 10**15, rows)
         return pd.Series(pd.to_datetime(moments, unit="us", utc=True))
+    if dtype == np.dtype("datetime64[ns]"):
+        return np.datetime64("1999-12-25", "ns") + np.arange(rows) // 3 * np.timedelta64(1, "D")
     plain = np.dtype(dtype.type if isinstance(dtype, pd.api.extensions.ExtensionDtype) else dtype)
     values = _numbers(random, plain, rows)
     if plain.kind == "f":
-        values[absent] = np.nan
+        values[absent & column.nullable] = np.nan
         return values
     return np.ma.array(values, mask=absent) if column.nullable else values
 
@@ -124,12 +130,30 @@ def _block_rewards(columns: Columns, rows: int) -> None:
     columns["total"] = sum(columns[name] for name in names)
 
 
-def _identity(columns: Columns, rows: int) -> None:
+def _only_row(columns: Columns, rows: int) -> None:
     columns["only_row"] = np.ones(rows, dtype=np.bool_)
 
 
+def _live_slots(columns: Columns, rows: int) -> None:
+    missed = np.asarray(columns["status"]) == 1
+    columns["block_root"] = [None if skipped else bytes(31) + b"r" for skipped in missed]
+
+
+def _day_summaries(columns: Columns, rows: int) -> None:
+    columns["duties"] = np.arange(rows) + 3
+    columns["missed"] = np.arange(rows) % 3
+    columns["attestation_effectiveness_duties"] = np.arange(rows) + 2
+    columns["sync_due"] = np.arange(rows) * 7
+    columns["sync_participated"] = np.arange(rows) * 5
+    columns["proposals_due"] = np.arange(rows) % 4
+    columns["proposals_proposed"] = np.arange(rows) % 2 * columns["proposals_due"]
+
+
 _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
-    "network_identity": _identity,
+    "network_identity": _only_row,
+    "chain_head": _only_row,
+    "live_slots": _live_slots,
+    "validator_day_summaries": _day_summaries,
     "blocks": _blocks,
     "validator_labels": _labels,
     "attestation_duties": _duties,

@@ -2,7 +2,7 @@
 
 A kind fixes three things at once: the type in memory, the type in PostgreSQL (``storage.tables``)
 and the checks a value must pass. NULL is the masked value of ``Int32``/``Int64``/``boolean``, NaN
-in ``float64`` and text, and None in binary columns.
+in ``float64`` and text, and None in binary columns. Days and moments are never NULL.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ def gwei(description: str, *, nullable: bool = False, signed: bool = False) -> p
 def long_integer(description: str) -> pa.Column:
     """A number that is not an amount but needs 64 bits, such as a Unix time."""
     return gwei(description)
+
+
+def real(description: str, *, minimum: float | None = 0.0) -> pa.Column:
+    """A sum of shares or another number without unit: 64-bit float, finite, never NULL."""
+    lower = [] if minimum is None else [pa.Check.ge(minimum, error=f"at least {minimum:g}")]
+    return pa.Column("float64", [*lower, _is_finite()], description=_text(description))
 
 
 def flag(description: str, *, nullable: bool = False) -> pa.Column:
@@ -88,14 +94,27 @@ def enumeration(description: str, values: Sequence[str]) -> pa.Column:
     )
 
 
-def text(description: str) -> pa.Column:
+def text(description: str, *, nullable: bool = False) -> pa.Column:
     """Free text. Tables with such a column are small (see ``storage.table_reader``)."""
-    return pa.Column("str", description=_text(description))
+    return pa.Column("str", nullable=nullable, description=_text(description))
 
 
 def moment(description: str) -> pa.Column:
     """An instant in UTC, to the microsecond."""
     return pa.Column(UTC_MICROSECONDS, description=_text(description))
+
+
+def day(description: str) -> pa.Column:
+    """A day in UTC; in memory, the naive moment it starts at."""
+    return pa.Column(
+        "datetime64[ns]",
+        pa.Check(
+            lambda values: values.dt.normalize().eq(values),
+            name="is_midnight",
+            error="a day without a time",
+        ),
+        description=_text(description),
+    )
 
 
 def _at_most(maximum: int | None) -> list[pa.Check]:

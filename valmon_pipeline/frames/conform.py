@@ -106,6 +106,8 @@ class _Cast:
         if isinstance(dtype, pd.StringDtype):
             return self._strings(value)
         plain = np.dtype(dtype)
+        if plain.kind == "M":
+            return self._days(value)
         if plain.kind == "i":
             return self._integers(value, plain)[0]
         if plain.kind == "b":
@@ -169,7 +171,8 @@ class _Cast:
 
     def _strings(self, value: Any) -> pd.Series:
         series = pd.Series(value)
-        if len(series) and pd.api.types.infer_dtype(series, skipna=True) != "string":
+        allowed = {"string", "empty"} if self._nullable else {"string"}
+        if len(series) and pd.api.types.infer_dtype(series, skipna=True) not in allowed:
             raise self._refusal("needs text")
         return series.astype("str").reset_index(drop=True)
 
@@ -178,6 +181,12 @@ class _Cast:
         if len(series) and not isinstance(series.dtype, pd.DatetimeTZDtype):
             raise self._refusal("needs times with a time zone")
         return series.astype(UTC_MICROSECONDS).reset_index(drop=True)
+
+    def _days(self, value: Any) -> pd.Series:
+        series = pd.Series(value)
+        if len(series) and not pd.api.types.is_datetime64_dtype(series.dtype):
+            raise self._refusal("needs days: naive midnights (datetime64)")
+        return series.astype("datetime64[ns]").reset_index(drop=True)
 
     def _categorical(self, value: Any, categories: tuple[str, ...]) -> Any:
         array = np.asarray(value)

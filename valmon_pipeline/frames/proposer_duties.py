@@ -6,6 +6,9 @@ from valmon_pipeline.frames.blocks import SLOT_OUTCOMES
 from valmon_pipeline.frames.columns import ROOT_LENGTH, binary, enumeration, integer
 from valmon_pipeline.frames.contract import table
 
+DUTY_OUTCOMES = (*SLOT_OUTCOMES, "scheduled")
+"""What became of a slot, or scheduled: stored ahead of its epoch, not judged yet."""
+
 CONTRACT = table(
     "proposer_duties",
     "The proposer of each slot and what came of it.",
@@ -15,11 +18,12 @@ CONTRACT = table(
         "slot": integer("The slot."),
         "validator_index": integer("The validator that had to propose."),
         "outcome": enumeration(
-            "proposed: canonical; missed: no block seen; orphaned: seen, but not canonical.",
-            SLOT_OUTCOMES,
+            "proposed: canonical; missed: no block seen; orphaned: seen, but not canonical; "
+            "scheduled: known ahead, not judged yet.",
+            DUTY_OUTCOMES,
         ),
         "block_root": binary(
-            "Root of the block; NULL for a missed slot.", ROOT_LENGTH, nullable=True
+            "Root of the block; NULL for a missed or scheduled slot.", ROOT_LENGTH, nullable=True
         ),
     },
 )

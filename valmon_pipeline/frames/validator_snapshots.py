@@ -23,6 +23,7 @@ CONTRACT = table(
     "Status and balances in the state after a slot: the first slot of the epoch and of the next "
     "one, plus slots followed live.",
     key=["epoch", "slot", "validator_index"],
+    replaced_by=["epoch", "slot"],
     columns={
         "epoch": integer("The epoch the snapshot was taken for."),
         "slot": integer("The slot whose state it shows, after that slot's block if there is one."),

@@ -21,6 +21,8 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 POSTGRES_EPOCH_MICROSECONDS: Final = 946_684_800_000_000
 """2000-01-01, where PostgreSQL counts time from, in microseconds since 1970."""
+POSTGRES_EPOCH_DAYS: Final = np.int32(10_957)
+"""The same in days."""
 CHUNK_BYTES: Final = 4 * 2**20
 
 
@@ -79,6 +81,9 @@ def field_of(column: pd.Series) -> Field:
         plain = np.dtype(dtype.type)
         return Field(column.to_numpy(dtype=plain, na_value=0), _any(column.isna().to_numpy()))
     values = column.to_numpy()
+    if values.dtype.kind == "M":
+        days = values.astype("datetime64[D]").astype(np.int32)
+        return Field(days - POSTGRES_EPOCH_DAYS)
     if values.dtype.kind in "ib":
         return Field(values)
     if values.dtype.kind == "f":

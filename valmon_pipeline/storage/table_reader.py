@@ -23,7 +23,10 @@ from psycopg import sql
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.frames import TableContract
 from valmon_pipeline.frames.contract import is_strictly_ascending
-from valmon_pipeline.storage.binary_copy import POSTGRES_EPOCH_MICROSECONDS
+from valmon_pipeline.storage.binary_copy import (
+    POSTGRES_EPOCH_DAYS,
+    POSTGRES_EPOCH_MICROSECONDS,
+)
 from valmon_pipeline.storage.database import driver_connection
 
 ARRAY_HEADER_BYTES: Final = 20
@@ -100,7 +103,7 @@ class _Reader:
         if not self._nullable:
             return [self._name]
         filled = sql.SQL("coalesce({}, {})").format(self._name, self._filler())
-        if self._element_type().endswith("f8"):
+        if not isinstance(self._dtype, pd.StringDtype) and self._element_type().endswith("f8"):
             return [filled]
         return [filled, sql.SQL("{} IS NULL").format(self._name)]
 
@@ -108,7 +111,10 @@ class _Reader:
         """The column, from the next one or two of ``arrays``."""
         array = next(arrays)
         if isinstance(self._dtype, pd.StringDtype):
-            return pd.Series(list(_texts(array)), dtype="str")
+            texts = pd.Series(list(_texts(array)), dtype="str")
+            if self._nullable:
+                texts[_elements(next(arrays), "?")] = None
+            return texts
         values = _elements(array, self._element_type())
         if self._categories is not None:
             # SQL arrays count from 1.
@@ -117,6 +123,9 @@ class _Reader:
         if isinstance(self._dtype, pd.DatetimeTZDtype):
             moments = values.astype(np.int64) + POSTGRES_EPOCH_MICROSECONDS
             return pd.Series(moments.astype("datetime64[us]")).dt.tz_localize("UTC")
+        if self._dtype == np.dtype("datetime64[ns]"):
+            days = values.astype(np.int32) + POSTGRES_EPOCH_DAYS
+            return days.astype("datetime64[D]").astype("datetime64[ns]")
         if self._length is not None:
             roots = np.empty(len(values), dtype=object)
             roots[:] = values.tolist()
@@ -140,9 +149,17 @@ class _Reader:
             return ">i8"
         is_extension = isinstance(self._dtype, pd.api.extensions.ExtensionDtype)
         plain = np.dtype(self._dtype.type if is_extension else self._dtype)
-        return {"int32": ">i4", "int64": ">i8", "bool": "?", "float64": ">f8"}[plain.name]
+        return {
+            "int32": ">i4",
+            "int64": ">i8",
+            "bool": "?",
+            "float64": ">f8",
+            "datetime64[ns]": ">i4",
+        }[plain.name]
 
     def _filler(self) -> sql.Composable:
+        if isinstance(self._dtype, pd.StringDtype):
+            return sql.Literal("")
         if self._length is not None:
             return sql.Literal(bytes(self._length))
         return sql.SQL({"?": "false", ">f8": "'NaN'"}.get(self._element_type(), "0"))

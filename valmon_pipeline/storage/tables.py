@@ -55,6 +55,21 @@ INDEXES: Final = (
         ("proposer_index", "epoch"),
         "What one validator earned for its blocks, in its history.",
     ),
+    SecondaryIndex(
+        "live_events",
+        ("validator_index", "epoch"),
+        "What happened to one validator, in its history.",
+    ),
+    SecondaryIndex(
+        "corrections",
+        ("epoch",),
+        "What was corrected in an epoch, next to its result.",
+    ),
+    SecondaryIndex(
+        "validator_day_summaries",
+        ("validator_index", "day"),
+        "The days of one validator, in its history.",
+    ),
 )
 """The large tables have no index besides their key (epoch, validator_index): a second one would
 nearly double the cost of storing, and a history of a validator asks for known epochs, which the key
@@ -89,6 +104,8 @@ def sql_type(column: pa.Column) -> sa.types.TypeEngine[Any]:
         return sa.Text()
     if isinstance(dtype, pd.DatetimeTZDtype):
         return sa.DateTime(timezone=True)
+    if dtype == np.dtype("datetime64[ns]"):
+        return sa.Date()
     if isinstance(dtype, pd.Int32Dtype) or dtype == np.dtype("int32"):
         return sa.Integer()
     if isinstance(dtype, pd.Int64Dtype) or dtype == np.dtype("int64"):
@@ -116,7 +133,7 @@ def _table(contract: TableContract, metadata: sa.MetaData) -> sa.Table:
         comment=contract.description,
         postgresql_partition_by="RANGE (epoch)" if contract.partitioned else None,
     )
-    if contract.name == "network_identity":
+    if contract.key == ("only_row",):
         table.append_constraint(sa.CheckConstraint(sa.column("only_row"), name="only_row"))
     for index in INDEXES:
         if index.table == contract.name:
