@@ -1,0 +1,117 @@
+"""Which epochs to materialize next: pure arithmetic on what the chain has and the tables lack.
+
+The newest epoch never waits for older ones; older ones come oldest first, a bounded number at a
+time. Epochs that were requested before and are still missing wait longer each time, so that a few
+that cannot be read (pruned by the node) do not keep all others waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+LONGEST_WAIT_EPOCHS: Final = 225
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How often an epoch was requested, and the newest closed epoch when it last was."""
+
+    count: int
+    newest: int
+
+    def is_over(self, newest: int) -> bool:
+        """Whether it is time to try again: after 1, 2, 4 … at most 225 further epochs."""
+        return newest - self.newest >= min(LONGEST_WAIT_EPOCHS, 1 << (self.count - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUpPlan:
+    """What to launch now. ``newest`` gets a run of its own, ``older`` epochs ascend.
+
+    ``attempts`` is what to remember for the next plan, ``missing`` counts all epochs that are not
+    stored, those under way included.
+    """
+
+    newest: int | None
+    older: tuple[int, ...]
+    attempts: Mapping[int, Attempt] = field(repr=False)
+    missing: int
+
+
+def newest_closed_epoch(head_slot: int, slots_per_epoch: int) -> int:
+    """The newest epoch whose attestation window is closed: E with a block at or after S_{E+2}.
+
+    Negative if none is yet.
+    """
+    return head_slot // slots_per_epoch - 2
+
+
+def first_epoch_due(
+    newest: int, *, start_epoch: int | None, first_stored: int | None, kept_epochs: int | None
+) -> int:
+    """The oldest epoch to have: that configured, else the first one stored, else the newest.
+
+    Never one that retention (``kept_epochs``, None for no limit) would drop again.
+    """
+    first = start_epoch if start_epoch is not None else first_stored
+    first = newest if first is None else min(first, newest)
+    return max(0, first if kept_epochs is None else max(first, newest - kept_epochs + 1))
+
+
+def plan_catch_up(
+    first: int,
+    newest: int,
+    *,
+    stored: Iterable[int],
+    under_way: Collection[int],
+    attempts: Mapping[int, Attempt],
+    limit: int,
+) -> CatchUpPlan:
+    """What to launch of the epochs ``first`` to ``newest``, at most ``limit`` older ones.
+
+    ``under_way`` are the epochs of runs that are queued or running, ``attempts`` those of the plan
+    before.
+    """
+    due = np.arange(first, newest + 1, dtype=np.int64)
+    missing = np.setdiff1d(due, np.fromiter(stored, np.int64))
+    waiting: dict[int, Attempt] = {}
+    ready: list[tuple[int, int]] = []
+    for epoch in missing.tolist():
+        attempt = attempts.get(epoch)
+        if attempt is not None:
+            waiting[epoch] = attempt
+        if epoch in under_way or (attempt is not None and not attempt.is_over(newest)):
+            continue
+        ready.append((attempt.count if attempt else 0, epoch))
+    own_run = newest if ready and ready[-1][1] == newest else None
+    if own_run is not None:
+        ready.pop()
+    older = sorted(epoch for _, epoch in sorted(ready)[:limit])
+    for epoch in [*older, *([own_run] if own_run is not None else [])]:
+        before = waiting.get(epoch)
+        waiting[epoch] = Attempt(before.count + 1 if before else 1, newest)
+    return CatchUpPlan(own_run, tuple(older), waiting, len(missing))
+
+
+def spans_of(attempts: Mapping[int, Attempt]) -> list[list[int]]:
+    """Attempts as ``[first, last, count, newest]`` per span of equal neighbours, for a cursor."""
+    spans: list[list[int]] = []
+    for epoch, attempt in sorted(attempts.items()):
+        if spans and spans[-1][1:] == [epoch - 1, attempt.count, attempt.newest]:
+            spans[-1][1] = epoch
+        else:
+            spans.append([epoch, epoch, attempt.count, attempt.newest])
+    return spans
+
+
+def attempts_of(spans: Iterable[Sequence[int]]) -> dict[int, Attempt]:
+    """The attempts that ``spans_of`` wrote."""
+    return {
+        epoch: Attempt(count, newest)
+        for first, last, count, newest in spans
+        for epoch in range(first, last + 1)
+    }
