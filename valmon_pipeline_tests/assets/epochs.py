@@ -55,12 +55,14 @@ def node_options(url: str) -> NodeOptions:
     )
 
 
-def client_opener(url: str) -> Callable[[], AbstractAsyncContextManager[BeaconClient]]:
-    """What an ``EpochMaterializer`` opens its client with."""
+def client_opener(url: str) -> OpenClient:
+    """What an ``EpochMaterializer`` opens its client with: there is one node and no other."""
 
     @asynccontextmanager
-    async def open_client() -> AsyncIterator[BeaconClient]:
+    async def open_client(avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
         async with BeaconClient.open(node_options(url)) as client:
+            if client.name in avoid:
+                raise BeaconUnreachableError("there is no other node")
             yield client
 
     return open_client
