@@ -16,8 +16,12 @@ CONTRACT = table(
             "How promptly the attestation was included: best possible over actual distance; 0 when "
             "missed."
         ),
+        # Not bounded by 1: some nodes round a gwei up, and that is for the checks to say, not a
+        # reason to refuse everybody's epoch.
         "reward_effectiveness": ratio(
-            "Attestation reward earned over the ideal one; negative after penalties.", minimum=None
+            "Attestation reward earned over the ideal one; negative after penalties.",
+            minimum=None,
+            maximum=None,
         ),
         "proposer_effectiveness": ratio("Blocks proposed over blocks due."),
         "sync_effectiveness": ratio("Sync signatures given over those due."),
