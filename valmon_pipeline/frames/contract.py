@@ -18,8 +18,9 @@ class TableContract:
     with ``epoch``) are written an epoch at a time, whether partitioned or not.
 
     ``replaced_by`` are the columns of the key that say which stored rows a new frame replaces: all
-    with the same values of these columns. By default ``epoch``: all rows of the epoch. A table that
-    is also filled while the epoch goes on names more, so that rows of other slots stay.
+    with the same values of these columns. By default all rows of the epoch, or in tables that are
+    not by epoch the row with the same key. A table that is also filled while the epoch goes on
+    names more, so that rows of other slots stay.
     """
 
     name: str
@@ -27,7 +28,7 @@ class TableContract:
     key: tuple[str, ...]
     partitioned: bool
     schema: pa.DataFrameSchema = field(repr=False)
-    replaced_by: tuple[str, ...] = ("epoch",)
+    replaced_by: tuple[str, ...]
 
     @property
     def by_epoch(self) -> bool:
@@ -46,13 +47,15 @@ def table(
     columns: Mapping[str, pa.Column],
     partitioned: bool = True,
     checks: Sequence[pa.Check] = (),
-    replaced_by: Sequence[str] = ("epoch",),
+    replaced_by: Sequence[str] | None = None,
 ) -> TableContract:
     """Describe a table. ``checks`` compare columns with each other, row by row, vectorised."""
     unknown = [name for name in key if name not in columns]
     if unknown:
         raise ValueError(f"key columns {unknown} of table {name} are not among its columns")
-    if key[0] == "epoch" and tuple(key[: len(replaced_by)]) != tuple(replaced_by):
+    if replaced_by is None:
+        replaced_by = key[:1] if key[0] == "epoch" else key
+    if list(key[: len(replaced_by)]) != list(replaced_by):
         raise ValueError(
             f"rows of {name} are replaced by {replaced_by}, but its key does not start so"
         )
@@ -64,9 +67,7 @@ def table(
         name=name,
         description=description,
     )
-    return TableContract(
-        name, description, tuple(key), partitioned, schema, replaced_by=tuple(replaced_by)
-    )
+    return TableContract(name, description, tuple(key), partitioned, schema, tuple(replaced_by))
 
 
 def rows_are(name: str, holds: str, rule: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:

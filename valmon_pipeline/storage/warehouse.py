@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from valmon_pipeline.storage.network_identity import (
     read_identity,
 )
 from valmon_pipeline.storage.table_reader import Selection, read_table
+from valmon_pipeline.storage.tables import sql_type
 
 
 class Warehouse:
@@ -60,8 +62,9 @@ class Warehouse:
         """Make ``frames`` (by table) the rows of ``epoch``, all tables at once; rows stored by
         table.
 
-        What the tables held of the epoch is gone, also where the new frame is empty. Writers of the
-        same table and epoch wait for each other.
+        What the tables held of the epoch is gone, also where the new frame is empty. Of tables
+        whose contract replaces rows by more than the epoch, only the rows of the frame's slots are.
+        Writers of the same table and epoch wait for each other.
 
         Raises:
             ContractViolationError: a frame breaks its contract or holds another epoch's rows.
@@ -72,9 +75,62 @@ class Warehouse:
         with self.database.transaction(f"store epoch {epoch} of {', '.join(ready)}") as connection:
             lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
             for table, frame in ready.items():
-                self._delete(connection, targets[table], epoch)
+                self._delete_replaced(connection, contract_of(table), targets[table], epoch, frame)
                 self._copy(connection, targets[table], frame)
         return {table: len(frame) for table, frame in ready.items()}
+
+    def store_ahead(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> bool:
+        """Like ``replace_epoch``, for rows known before their epoch is materialized: once it is
+        (``network_epochs`` has it), nothing is stored and False returned.
+
+        Raises:
+            ContractViolationError, StorageError: as ``replace_epoch``.
+        """
+        ready = {table: self._ready(table, frame, epoch) for table, frame in sorted(frames.items())}
+        targets = self._targets(epoch, ready)
+        with self.database.transaction(f"store epoch {epoch} ahead") as connection:
+            lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
+            query = sql.SQL("SELECT 1 FROM {} WHERE epoch = %s").format(
+                sql.Identifier(self.schema, "network_epochs")
+            )
+            if driver_connection(connection).execute(query, [epoch]).fetchone() is not None:
+                return False
+            for table, frame in ready.items():
+                self._delete_replaced(connection, contract_of(table), targets[table], epoch, frame)
+                self._copy(connection, targets[table], frame)
+        return True
+
+    def replace_rows(self, frames: Mapping[str, pd.DataFrame]) -> dict[str, int]:
+        """Store the rows of ``frames`` (by table), of whatever epochs, all at once; rows stored by
+        table.
+
+        A row replaces those that agree with it in the columns that its table is ``replaced_by``;
+        others stay.
+
+        Raises:
+            ContractViolationError: a frame breaks its contract.
+            StorageError: the database refuses; every table is as it was before.
+        """
+        pieces: list[tuple[TableContract, int | None, str, pd.DataFrame]] = []
+        for table, frame in sorted(frames.items()):
+            contract = contract_of(table)
+            ordered = _in_key_order(contract, validate(table, frame))
+            if not contract.by_epoch:
+                pieces.append((contract, None, table, ordered))
+                continue
+            for epoch in np.unique(ordered["epoch"].to_numpy()).tolist():
+                rows = ordered[ordered["epoch"] == epoch].reset_index(drop=True)
+                pieces.append((contract, epoch, self._targets(epoch, {table: rows})[table], rows))
+        locks = [
+            f"{self.schema}.{contract.name}" + ("" if epoch is None else f".{epoch}")
+            for contract, epoch, _, _ in pieces
+        ]
+        with self.database.transaction(f"store rows of {', '.join(frames)}") as connection:
+            lock_for_transaction(connection, *locks)
+            for contract, epoch, target, rows in pieces:
+                self._delete_replaced(connection, contract, target, epoch, rows)
+                self._copy(connection, target, rows)
+        return {table: len(frame) for table, frame in frames.items()}
 
     def replace_table(self, table: str, frame: pd.DataFrame) -> int:
         """Make ``frame`` all rows of ``table``, which must not be split by epoch; rows stored.
@@ -213,6 +269,33 @@ class Warehouse:
         else:
             driver_connection(connection).execute(query + sql.SQL(" WHERE epoch = %s"), [epoch])
 
+    def _delete_replaced(
+        self,
+        connection: sa.Connection,
+        contract: TableContract,
+        target: str,
+        epoch: int | None,
+        frame: pd.DataFrame,
+    ) -> None:
+        """Remove the stored rows that the rows of ``frame`` replace."""
+        if contract.replaced_by == ("epoch",):
+            self._delete(connection, target, epoch)
+            return
+        replaced = list(contract.replaced_by)
+        values = frame[replaced].drop_duplicates()
+        if values.empty:
+            return
+        query = sql.SQL("DELETE FROM {} WHERE ({}) IN (SELECT * FROM unnest({}))").format(
+            sql.Identifier(self.schema, target),
+            _names(replaced),
+            sql.SQL(", ").join(
+                sql.SQL("%s::{}[]").format(sql.SQL(_sql_type_name(contract, name)))
+                for name in replaced
+            ),
+        )
+        parameters = [values[name].tolist() for name in replaced]
+        driver_connection(connection).execute(query, parameters)
+
     def _copy(self, connection: sa.Connection, target: str, frame: pd.DataFrame) -> None:
         self._copy_into(connection, sql.Identifier(self.schema, target), frame)
 
@@ -228,6 +311,19 @@ class Warehouse:
 
 def _names(columns: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _sql_type_name(contract: TableContract, column: str) -> LiteralString:
+    """The SQL type of a key's column, for a cast."""
+    kind = sql_type(contract.schema.columns[column])
+    names: dict[type[sa.types.TypeEngine[Any]], LiteralString] = {
+        sa.Integer: "integer",
+        sa.BigInteger: "bigint",
+        sa.Boolean: "boolean",
+        sa.Text: "text",
+        sa.Date: "date",
+    }
+    return names[type(kind)]
 
 
 def _in_key_order(contract: TableContract, frame: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -16,6 +17,9 @@ from valmon_pipeline.errors import StorageError
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.tables import metadata_of
+from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.conftest import DEVNET
+from valmon_pipeline_tests.sample_frames import sample_frame
 
 CATALOGUE = """
 SELECT 'column', c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod)
@@ -81,6 +85,27 @@ def test_up_down_and_up_again(database_url: str, schema: str) -> None:
     assert catalogue(database_url, schema) == set()
     migrate.upgrade(database_url, schema)
     assert catalogue(database_url, schema) == first
+
+
+def test_duties_known_ahead_come_and_go_with_their_version(database_url: str, schema: str) -> None:
+    scheduled = sample_frame("proposer_duties", 3).query("outcome == 'scheduled'")
+    judged = sample_frame("proposer_duties", 3).query("outcome != 'scheduled'")
+    assert not scheduled.empty
+    assert not judged.empty
+    migrate.upgrade(database_url, schema)
+    database = Database(database_url, schema)
+    try:
+        warehouse = Warehouse(database)
+        warehouse.bind_network(DEVNET)
+        warehouse.replace_epoch(3, {"proposer_duties": pd.concat([scheduled, judged])})
+        migrate.downgrade(database_url, schema, "0001")
+        with pytest.raises(StorageError, match="ck_proposer_duties_outcome"):
+            warehouse.replace_rows({"proposer_duties": scheduled})
+        migrate.upgrade(database_url, schema)
+        assert len(warehouse.read("proposer_duties")) == len(judged)
+        warehouse.replace_epoch(3, {"proposer_duties": scheduled})
+    finally:
+        database.close()
 
 
 def test_migrating_twice_changes_nothing(database_url: str, schema: str) -> None:
