@@ -59,12 +59,15 @@ def flag(description: str, *, nullable: bool = False) -> pa.Column:
     )
 
 
-def ratio(description: str, *, minimum: float | None = 0.0) -> pa.Column:
-    """A share of at most 1, NULL when there was nothing to divide by."""
+def ratio(
+    description: str, *, minimum: float | None = 0.0, maximum: float | None = 1.0
+) -> pa.Column:
+    """A share, of 0 to 1 unless said otherwise; NULL when there was nothing to divide by."""
     lower = [] if minimum is None else [pa.Check.ge(minimum, error=f"at least {minimum:g}")]
+    upper = [] if maximum is None else [pa.Check.le(maximum, error=f"at most {maximum:g}")]
     return pa.Column(
         "float64",
-        [*lower, pa.Check.le(1.0, error="at most 1"), _is_finite()],
+        [*lower, *upper, _is_finite()],
         nullable=True,
         description=_text(description),
     )
