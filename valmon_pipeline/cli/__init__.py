@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from valmon_pipeline.cli import administration, backfill, reports, up
-from valmon_pipeline.cli.application import app, errors
+from valmon_pipeline.cli.application import app, complain
+from valmon_pipeline.deployment.interrupts import interruptible
 from valmon_pipeline.errors import ConfigurationError, ValmonError
 
 __all__ = ["administration", "app", "backfill", "main", "reports", "up"]
@@ -14,15 +15,17 @@ __all__ = ["administration", "app", "backfill", "main", "reports", "up"]
 def main() -> None:
     """Run the command line: valmon's own errors become one message and an exit code, no traceback.
 
-    Exit codes: 1 something failed, 2 the configuration or the command is wrong, 130 interrupted.
+    Exit codes: 0 done (also ``up``, stopped after everything was up), 1 something failed, 2 the
+    configuration or the command is wrong, 130 interrupted before it was done.
     """
     try:
-        app()
+        with interruptible():
+            app(prog_name="valmon")
     except ConfigurationError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        complain(str(error))
         sys.exit(2)
     except ValmonError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        complain(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -47,11 +48,31 @@ def load(config: Path | None) -> Installation:
     return installation
 
 
+def say(text: str, style: str | None = None) -> None:
+    """Print a line of the result as it is: no markup in it, and not broken at any width."""
+    output.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Print what went wrong, on stderr."""
+    errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def mention(text: str) -> None:
+    """Print how it goes on, on stderr."""
+    errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def working_on(what: str) -> Iterator[None]:
-    """Show on the terminal what takes a while."""
+    """Show what takes a while: as it happens on a terminal, as a plain line otherwise."""
+    started = time.monotonic()
+    if not errors.is_terminal:
+        mention(f"{what} …")
     with errors.status(what):
         yield
+    if errors.is_terminal:
+        mention(f"{what}: {time.monotonic() - started:.1f} s")
 
 
 def print_json(value: object) -> None:
