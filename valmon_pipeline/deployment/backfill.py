@@ -17,6 +17,7 @@ from valmon_pipeline.definitions import (
     REFRESH_VALIDATORS,
     build_definitions,
 )
+from valmon_pipeline.deployment.in_process_run import execute, reason_of
 from valmon_pipeline.errors import PartitionsFailedError
 from valmon_pipeline.partitions import (
     contiguous_chunks,
@@ -25,9 +26,6 @@ from valmon_pipeline.partitions import (
     registered_epochs,
 )
 from valmon_pipeline.pipeline import pipeline_of
-
-# Dagster's own console log would tear the progress bar apart; failures are reported by us.
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(slots=True)
@@ -81,11 +79,10 @@ class Backfill:
         Raises:
             PartitionsFailedError: the run failed; with the reason.
         """
-        result = self._definitions.resolve_job_def(REFRESH_VALIDATORS).execute_in_process(
-            instance=self._instance, run_config=_QUIET, raise_on_error=False
-        )
+        job = self._definitions.resolve_job_def(REFRESH_VALIDATORS)
+        result = execute(job, self._instance, {})
         if not result.success:
-            raise PartitionsFailedError(f"validators could not be read: {_reason(result)}")
+            raise PartitionsFailedError(f"validators could not be read: {reason_of(result)}")
 
     def run(self, epochs: Iterable[int]) -> None:
         """Materialize epochs, in as few runs as their order in the registry allows.
@@ -102,14 +99,9 @@ class Backfill:
         )
         job = self._definitions.resolve_job_def(MATERIALIZE_EPOCHS)
         for chunk in chunks:
-            result = job.execute_in_process(
-                instance=self._instance,
-                run_config=_QUIET,
-                tags=dict(range_tags(chunk)),
-                raise_on_error=False,
-            )
+            result = execute(job, self._instance, range_tags(chunk))
             if not result.success:
-                self._account_for(chunk, _reason(result))
+                self._account_for(chunk, reason_of(result))
 
     def _account_for(self, chunk: Sequence[int], reason: str) -> None:
         """The reason of a run that failed as a whole, for its epochs without one of their own."""
@@ -117,15 +109,3 @@ class Backfill:
             known = epoch in self._progress.stored_epochs or epoch in self._progress.failures
             if not known:
                 self._progress.failed(epoch, reason)
-
-
-def _reason(result: dg.ExecuteInProcessResult) -> str:
-    """The innermost message of the step that failed."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None:
-                return error.message.strip().removeprefix(f"{error.cls_name}: ").split(": ", 1)[-1]
-    return "the run failed before its step started"
