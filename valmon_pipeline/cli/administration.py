@@ -12,13 +12,13 @@ from valmon_pipeline.cli.application import (
     JsonOption,
     app,
     load,
-    output,
     print_json,
+    say,
     working_on,
 )
 from valmon_pipeline.deployment.databases import prepare_configured_database, running_databases
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.deployment.supervisor import UpState, take_down
+from valmon_pipeline.deployment.supervisor import take_down
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.replay_node import serve
 from valmon_pipeline.errors import StorageError
@@ -41,9 +41,9 @@ def migrate(config: ConfigOption = None) -> None:
     with working_on("Migrating the database"):
         if installation.settings.database.url is not None:
             prepare_configured_database(installation)
-        with running_databases(installation, keep_running=_is_up(installation)):
+        with running_databases(installation):
             pass
-    output.print(f"schema {network} is at revision {migrations.newest()}", highlight=False)
+    say(f"schema {network} is at revision {migrations.newest()}")
 
 
 @app.command()
@@ -55,10 +55,7 @@ def down(config: ConfigOption = None) -> None:
         server = EmbeddedPostgres(installation.home)
         was_running = server.is_running()
         server.stop()
-    output.print(
-        "stopped" if was_up or was_running else f"nothing is running for {installation.home}",
-        highlight=False,
-    )
+    say("stopped" if was_up or was_running else f"nothing is running for {installation.home}")
 
 
 @config_app.command("check")
@@ -85,10 +82,10 @@ def config_check(config: ConfigOption = None, as_json: JsonOption = False) -> No
         "database": settings.database.url or "embedded, in the home directory",
     }
     for name, value in lines.items():
-        output.print(f"{name:13} {value}", highlight=False, markup=False, soft_wrap=True)
+        say(f"{name:13} {value}")
     if not installation.demo:
         installation.require_node()
-    output.print("The configuration is right.", style="green")
+    say("The configuration is right.", style="green")
 
 
 @database_app.command("url")
@@ -102,7 +99,7 @@ def database_url(
     installation = load(config)
     url = installation.settings.database.url
     if url is not None:
-        output.out(url.reveal() if show_password else str(url), highlight=False)
+        say(url.reveal() if show_password else str(url))
         return
     server = EmbeddedPostgres(installation.home)
     if not server.is_running():
@@ -110,7 +107,7 @@ def database_url(
             f"the embedded PostgreSQL of {installation.home} is not running: "
             "start it with `valmon up`"
         )
-    output.out(server.url(), highlight=False)
+    say(server.url())
 
 
 @devnet_app.command("replay")
@@ -126,10 +123,5 @@ def devnet_replay(
     speed: Annotated[float, typer.Option(help="How much faster than recorded, with --live.")] = 1.0,
 ) -> None:
     """Serve a recording like a beacon node, until Ctrl-C."""
-    output.print(f"replaying {recording.name} at http://127.0.0.1:{port} (Ctrl-C stops it)")
+    say(f"replaying {recording.name} at http://127.0.0.1:{port} (Ctrl-C stops it)")
     serve(recording, port=port, live=live, start_slot=start_slot, speed=speed)
-
-
-def _is_up(installation: Installation) -> bool:
-    state = UpState.read(installation.state_file)
-    return state is not None and state.is_alive

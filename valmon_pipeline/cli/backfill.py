@@ -17,7 +17,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from valmon_pipeline.cli.application import ConfigOption, app, errors, load, output, working_on
+from valmon_pipeline.cli.application import (
+    ConfigOption,
+    app,
+    errors,
+    load,
+    mention,
+    say,
+    working_on,
+)
 from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.deployment.databases import running_databases
 from valmon_pipeline.deployment.environment import (
@@ -26,7 +34,10 @@ from valmon_pipeline.deployment.environment import (
     prepare_dagster_home,
 )
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.deployment.supervisor import replay_node
+from valmon_pipeline.deployment.node_check import require_ready_node
+from valmon_pipeline.deployment.up_state import running_up
+from valmon_pipeline.devnet import RECORDING_PATH
+from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.errors import PartitionsFailedError
 from valmon_pipeline.partitions import EpochRange
 
@@ -42,10 +53,17 @@ def backfill(
     """
     wanted = EpochRange.parse(epochs)
     installation = load(config)
-    with with_node(installation) as ready:
-        ready.require_node()
+    with _node_to_ask(installation) as ready:
+        check_node(ready)
         with dagster_ready(ready) as (database_url, instance):
             run_epochs(ready, database_url, instance, [*wanted])
+
+
+def check_node(installation: Installation) -> None:
+    """Fail now, with a reason, if there is no node that can be asked."""
+    installation.require_node()
+    with working_on("Checking the beacon node"):
+        require_ready_node(installation.settings)
 
 
 @contextmanager
@@ -54,6 +72,7 @@ def dagster_ready(installation: Installation) -> Iterator[tuple[str, dg.DagsterI
     with ExitStack() as stack:
         with working_on("Starting the database"):
             urls = stack.enter_context(running_databases(installation))
+        with working_on("Opening Dagster's instance"):
             prepare_dagster_home(installation)
             apply_environment(dagster_environment(installation, urls))
             instance = stack.enter_context(dg.DagsterInstance.get())
@@ -75,7 +94,7 @@ def run_epochs(
         runner = Backfill(installation.settings, database_url, instance, progress)
         runner.refresh_validators()
         runner.run(epochs)
-    output.print(f"{len(progress.stored_epochs)} of {len(epochs)} epochs stored", highlight=False)
+    say(f"{len(progress.stored_epochs)} of {len(epochs)} epochs stored")
     if progress.failures:
         reasons = "\n".join(
             f"epoch {epoch}: {reason}" for epoch, reason in sorted(progress.failures.items())
@@ -86,13 +105,18 @@ def run_epochs(
 
 
 @contextmanager
-def with_node(installation: Installation) -> Iterator[Installation]:
-    """The installation with a node to ask: the demo gets a replay node for the time being."""
+def _node_to_ask(installation: Installation) -> Iterator[Installation]:
+    """The installation with a node: for the demo that of a running ``up``, else one in here."""
     if not installation.demo:
         yield installation
         return
-    with replay_node(installation) as (_, url):
-        yield installation.with_node(url)
+    up = running_up(installation)
+    if up is not None and up.node_url is not None:
+        yield installation.with_node(up.node_url)
+        return
+    # In this process, so that it ends with it however it ends.
+    with BackgroundReplayNode(ReplayNode(RECORDING_PATH)) as node:
+        yield installation.with_node(node.url)
 
 
 @contextmanager
@@ -108,6 +132,8 @@ def _progress_bar(total: int) -> Iterator[BackfillProgress]:
         console=errors,
     )
     progress = BackfillProgress()
+    if not errors.is_terminal:
+        mention(f"Materializing {total} epochs …")
     with bar if errors.is_terminal else nullcontext():
         task = bar.add_task("Materializing", total=total, failed="")
 
@@ -120,7 +146,7 @@ def _progress_bar(total: int) -> Iterator[BackfillProgress]:
             )
             done = len(progress.stored_epochs) + failed
             if not errors.is_terminal and (done % 10 == 0 or done == total):
-                errors.print(f"{done} of {total} epochs", highlight=False)
+                mention(f"{done} of {total} epochs")
 
         progress.on_change = show
         yield progress

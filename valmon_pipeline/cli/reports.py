@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import pandas as pd
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Column, Table
 
 from valmon_pipeline.cli.application import (
@@ -18,10 +19,11 @@ from valmon_pipeline.cli.application import (
     load,
     output,
     print_json,
+    say,
 )
 from valmon_pipeline.deployment.databases import running_databases
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.deployment.supervisor import UpState
+from valmon_pipeline.deployment.up_state import running_up
 from valmon_pipeline.partitions import EpochRange
 from valmon_pipeline.pipeline import open_database
 from valmon_pipeline.storage.queries import (
@@ -39,25 +41,25 @@ _MISSING: Final = "–"
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what runs and what is stored: epochs, gaps, rows and bytes per table."""
     installation = load(config)
-    state = UpState.read(installation.state_file)
-    ui = state.ui_url if state is not None and state.is_alive else None
+    up = running_up(installation)
+    ui = None if up is None else up.ui_url
     with _warehouse(installation) as warehouse:
         stored = storage_status(warehouse)
         address = warehouse.database.address
     if as_json:
-        print_json({"up": ui is not None, "ui_url": ui, "database": address, "stored": stored})
+        print_json({"up": up is not None, "ui_url": ui, "database": address, "stored": stored})
         return
-    output.print(f"network   {installation.settings.network}", highlight=False)
-    output.print(f"database  {address}", highlight=False, soft_wrap=True)
-    output.print(f"services  {f'up, {ui}' if ui else 'not running'}", highlight=False)
+    services = "not running" if up is None else f"up, {ui or 'still starting'}"
+    say(f"network   {installation.settings.network}")
+    say(f"database  {address}")
+    say(f"services  {services}")
     if stored.epoch_count == 0:
-        output.print("epochs    none stored yet: run `valmon backfill FIRST..LAST`")
+        say("epochs    none stored yet: run `valmon backfill FIRST..LAST`")
         return
     gaps = ", ".join(f"{first}..{last}" for first, last in stored.gaps) or "none"
-    output.print(
+    say(
         f"epochs    {stored.first_epoch}..{stored.last_epoch}: {stored.epoch_count} stored, "
-        f"{stored.finalized_count} final, gaps: {gaps}",
-        highlight=False,
+        f"{stored.finalized_count} final, gaps: {gaps}"
     )
     table = _table("table", _right("rows"), _right("size"))
     for row in stored.tables:
@@ -87,12 +89,13 @@ def validator(
         print_json({"validator_index": index, "epochs": history, "epochs_not_stored": absent})
         return
     if history.empty:
-        output.print(f"nothing is stored about validator {index} in these epochs", highlight=False)
+        say(f"nothing is stored about validator {index} in these epochs")
     else:
         output.print(_history_table(index, history))
     if absent:
-        output.print(
-            f"{len(absent)} of these epochs are not stored, e.g. {absent[0]}", highlight=False
+        say(
+            f"{len(absent)} of these epochs are not stored, e.g. {absent[0]}: "
+            f"`valmon backfill {absent[0]}` reads them"
         )
 
 
@@ -107,7 +110,7 @@ def print_summary(warehouse: Warehouse, epochs: Sequence[int], category: str | N
         title=f"Epochs {min(epochs)}..{max(epochs)}",
     )
     for row in summary.to_dict("records"):
-        name = str(row["group"]) if row["group"] is not None else "(no label)"
+        name = escape(str(row["group"])) if row["group"] is not None else "(no label)"
         table.add_row(
             f"{name} ({_count(row['validators'])})",
             _count(row["duties"]),

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Annotated, Final
 
 import dagster as dg
 import typer
 
-from valmon_pipeline.cli.application import ConfigOption, app, errors, load, output, working_on
-from valmon_pipeline.cli.backfill import dagster_ready, run_epochs
+from valmon_pipeline.cli.application import (
+    ConfigOption,
+    app,
+    complain,
+    load,
+    mention,
+    say,
+    working_on,
+)
+from valmon_pipeline.cli.backfill import check_node, dagster_ready, run_epochs
 from valmon_pipeline.cli.reports import print_summary
 from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.deployment.supervisor import (
-    Services,
-    UpState,
-    claimed_home,
-    replay_node,
-)
+from valmon_pipeline.deployment.services import DagsterServices, replay_node
+from valmon_pipeline.deployment.supervisor import claimed_home
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.errors import PartitionsFailedError
@@ -49,40 +51,46 @@ def up(
 ) -> None:
     """Start everything and stay: database, node replay if none is configured, Dagster's services.
 
-    Ctrl-C (or `valmon down`) stops every process it started.
+    Ctrl-C (or `valmon down`) stops every process it started. Then it ends with exit code 0, or with
+    130 if it was interrupted before everything was up.
     """
+    wanted = None if epochs in (None, "none") else EpochRange.parse(str(epochs))
     installation = load(config)
     with ExitStack() as stack:
-        stack.enter_context(_terminable())
-        stack.enter_context(claimed_home(installation))
+        claim = stack.enter_context(claimed_home(installation))
         watched = []
         if installation.demo:
-            output.print("No beacon node is configured: showing the recorded devnet.")
-            process, url = stack.enter_context(replay_node(installation))
+            say("No beacon node is configured: showing the recorded devnet.")
+            with working_on("Starting the replay node"):
+                process, url = stack.enter_context(replay_node(installation, claim.started))
+            claim.node_is_at(url)
             watched.append(process)
             installation = installation.with_node(url)
-        installation.require_node()
+        check_node(installation)
         database_url, instance = stack.enter_context(dagster_ready(installation))
-        services = Services(installation, os.environ, port)
+        services = DagsterServices(installation, os.environ, port, claim.started)
+        if services.ui_port != port:
+            mention(f"Port {port} is taken: the Dagster UI gets port {services.ui_port}.")
         stack.callback(services.stop)
         with working_on("Starting Dagster"):
             services.start()
-        _announce(installation, services)
-        _materialize(installation, database_url, instance, epochs)
+        if epochs != "none":
+            _materialize(installation, database_url, instance, wanted)
         with working_on("Waiting for the Dagster UI"):
             services.wait_ready()
-        output.print(f"Dagster UI: {services.ui_url}   (Ctrl-C stops everything)", style="bold")
+        claim.ui_is_at(services.ui_url)
+        say(f"Dagster UI: {services.ui_url}   (Ctrl-C stops everything)", style="bold")
         try:
             services.watch(also=watched)
         except KeyboardInterrupt:
-            errors.print("Stopping", highlight=False)
+            mention("Stopping …")
 
 
 def _materialize(
     installation: Installation,
     database_url: str,
     instance: dg.DagsterInstance,
-    epochs: str | None,
+    epochs: EpochRange | None,
 ) -> None:
     """Materialize what is wanted at the start and print the totals; failures do not end ``up``."""
     warehouse = Warehouse(open_database(installation.settings, database_url))
@@ -92,7 +100,7 @@ def _materialize(
             try:
                 run_epochs(installation, database_url, instance, wanted)
             except PartitionsFailedError as error:
-                errors.print(str(error), style="red", markup=False, highlight=False)
+                complain(str(error))
         stored = stored_epochs(warehouse)
         if stored:
             categories = sorted(
@@ -112,12 +120,10 @@ def _wanted_epochs(
     database_url: str,
     instance: dg.DagsterInstance,
     warehouse: Warehouse,
-    epochs: str | None,
+    epochs: EpochRange | None,
 ) -> list[int]:
-    if epochs == "none":
-        return []
     if epochs is not None:
-        return [*EpochRange.parse(epochs)]
+        return [*epochs]
     if installation.demo:
         recorded = Recording.load(RECORDING_PATH).epochs
         candidates = range(recorded.start, recorded.stop)
@@ -127,29 +133,3 @@ def _wanted_epochs(
         candidates = range(max(0, newest - RECENT_EPOCHS + 1), newest + 1)
     stored = set(stored_epochs(warehouse))
     return [epoch for epoch in candidates if epoch not in stored]
-
-
-def _announce(installation: Installation, services: Services) -> None:
-    """Tell other commands what runs, and which processes are ours should this one be killed."""
-    groups = tuple(process.pid for process in services.processes if process.pid is not None)
-    UpState(os.getpid(), installation.settings.network, services.ui_url, groups).write(
-        installation.state_file
-    )
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends like Ctrl-C; a SIGINT that was ignored by the parent is obeyed again.
-
-    A shell that starts a background job makes it ignore SIGINT, and children would inherit that:
-    Dagster then ignores SIGTERM for ever.
-    """
-    before = {
-        number: signal.signal(number, signal.default_int_handler)
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import URL, make_url
 
+from valmon_pipeline.deployment import file_lock
 from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.interrupts import uninterrupted
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
+
+USERS_LOCK: Final = "database.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +33,11 @@ class DatabaseUrls:
 
 
 @contextmanager
-def running_databases(
-    installation: Installation, *, keep_running: bool = False
-) -> Iterator[DatabaseUrls]:
+def running_databases(installation: Installation) -> Iterator[DatabaseUrls]:
     """Databases that answer, with the schema of this version.
 
-    The embedded server is started if need be, migrated, and stopped at the end if it was started
-    here, unless ``keep_running``. A configured server is used as it is: it must have been migrated.
+    The embedded server is started if need be, migrated, and stopped by the last command that used
+    it. A configured server is used as it is: it must have been migrated.
 
     Raises:
         StorageError: the database cannot be started or reached, or needs ``valmon migrate``.
@@ -43,23 +46,46 @@ def running_databases(
     if settings.database.url is not None:
         url = settings.database.url.reveal()
         migrate.require_current(url, settings.network)
-        yield DatabaseUrls(url, _dagster_url(installation, url))
+        dagster = _dagster_url(installation, url)
+        _require_database(dagster)
+        yield DatabaseUrls(url, dagster.render_as_string(hide_password=False))
         return
-    server = EmbeddedPostgres(installation.home)
-    started_here = not server.is_running()
-    server.start()
-    try:
+    with embedded_server(installation) as server:
         for name in ("valmon", "dagster"):
             server.ensure_database(name)
         migrate.upgrade(server.url(), settings.network)
         yield DatabaseUrls(server.url(), server.dagster_url())
-    finally:
-        if started_here and not keep_running:
-            server.stop()
+
+
+@contextmanager
+def embedded_server(installation: Installation) -> Iterator[EmbeddedPostgres]:
+    """The embedded server, running; who leaves last stops it.
+
+    Every command that uses it holds a shared lock meanwhile. The lock goes with the process: after
+    one that was killed, the next one to leave is the last.
+    """
+    server = EmbeddedPostgres(installation.home)
+    with file_lock.opened(installation.home / USERS_LOCK) as users:
+        file_lock.hold(users, shared=True)
+        try:
+            # Half started, it would be left behind: a server that takes no connections yet cannot
+            # be stopped.
+            try:
+                with uninterrupted():
+                    server.start()
+            except KeyboardInterrupt:
+                # In a terminal Ctrl-C ends pg_ctl too, which starts it: go on from there.
+                server.start()
+                raise
+            yield server
+        finally:
+            file_lock.release(users)
+            if file_lock.try_hold(users):
+                server.stop()
 
 
 def prepare_configured_database(installation: Installation) -> None:
-    """Migrate a configured database, and make Dagster's database beside it if it is missing.
+    """Migrate a configured database, and make Dagster's database if it is missing.
 
     Raises:
         StorageError: the database is away or refuses.
@@ -68,10 +94,15 @@ def prepare_configured_database(installation: Installation) -> None:
     assert settings.database.url is not None
     url = settings.database.url.reveal()
     migrate.upgrade(url, settings.network)
-    _ensure_database(url, make_url(_dagster_url(installation, url)))
+    dagster = _dagster_url(installation, url)
+    if settings.database.dagster_url is None:
+        _ensure_database(make_url(url), dagster)
+    else:
+        # Somebody chose it, perhaps on another server: theirs to make.
+        _require_database(dagster)
 
 
-def _dagster_url(installation: Installation, url: str) -> str:
+def _dagster_url(installation: Installation, url: str) -> URL:
     """Dagster's database: the one configured, else ``<database>_dagster`` on the same server.
 
     Dagster's storage needs psycopg 2 named in the URL: SQLAlchemy 2.1 would take psycopg 3, with
@@ -83,22 +114,47 @@ def _dagster_url(installation: Installation, url: str) -> str:
     else:
         parsed = make_url(url)
         parsed = parsed.set(database=f"{parsed.database}_dagster")
-    return parsed.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    return parsed.set(drivername="postgresql+psycopg2")
 
 
-def _ensure_database(url: str, wanted: URL) -> None:
+def _require_database(dagster: URL) -> None:
+    """Say it in words before Dagster does with a stack trace."""
+    try:
+        psycopg.connect(_libpq(dagster), connect_timeout=10).close()
+    except psycopg.Error as error:
+        raise StorageError(
+            f"Dagster's database {dagster.render_as_string()} cannot be used: "
+            f"{_first_line(error)}. "
+            "Check that the server runs; a missing database is made by `valmon migrate`, or by you "
+            "if you chose it with database.dagster_url"
+        ) from None
+
+
+def _ensure_database(url: URL, wanted: URL) -> None:
     name = wanted.database
     assert name is not None
-    libpq = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     try:
-        with psycopg.connect(libpq, autocommit=True) as connection:
+        with psycopg.connect(_libpq(url), autocommit=True, connect_timeout=10) as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
             if known.fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except psycopg.errors.InsufficientPrivilege:
         raise StorageError(
-            f"Dagster needs a database of its own and this user may not make it: create {name!r} "
-            "on the same server, or name another one with database.dagster_url"
+            "Dagster needs a database of its own and this user may not make it: ask an "
+            f"administrator for CREATE DATABASE {name} OWNER {url.username}, or name another "
+            "database with database.dagster_url"
         ) from None
     except psycopg.Error as error:
-        raise StorageError(f"could not make Dagster's database {name!r}: {error}") from None
+        raise StorageError(
+            f"could not make Dagster's database {name}: {_first_line(error)}. Make it yourself, or "
+            "name another one with database.dagster_url"
+        ) from None
+
+
+def _libpq(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    """What the server or the driver said; neither repeats the password."""
+    return str(error).strip().partition("\n")[0].rstrip(".")

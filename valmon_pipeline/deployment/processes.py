@@ -1,4 +1,4 @@
-"""Child processes: started with clean signals, logged to a file each, stopped in order."""
+"""Child processes: each with a log that it keeps locked, stopped together with all it started."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from valmon_pipeline.deployment import file_lock
 from valmon_pipeline.errors import ValmonError
 
 STOP_SECONDS: Final = 20.0
+_KILL_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.1
 _LOG_TAIL_LINES: Final = 12
 
@@ -25,7 +28,10 @@ class ProcessFailedError(ValmonError):
 
 @dataclass(slots=True)
 class ManagedProcess:
-    """One child in a session of its own: Ctrl-C in a terminal reaches only the supervisor."""
+    """One child in a session of its own: Ctrl-C in a terminal reaches only the supervisor.
+
+    Its log is locked while it, or anything it started, lives.
+    """
 
     name: str
     command: Sequence[str]
@@ -39,9 +45,17 @@ class ManagedProcess:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start it; its output goes to its log, after what earlier starts left there."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        """Start it; its output goes to its log, after what earlier starts left there.
+
+        Raises:
+            ProcessFailedError: another process holds the log.
+        """
+        with file_lock.opened(self.log) as log:
+            if not file_lock.try_hold(log):
+                raise ProcessFailedError(
+                    f"an earlier {self.name} of this home still runs, it writes to {self.log}: "
+                    "stop it, then try again"
+                )
             self._process = subprocess.Popen(  # noqa: S603 - the command is our own
                 list(self.command),
                 env={**os.environ, **self.environment},
@@ -57,7 +71,7 @@ class ManagedProcess:
         code = self._process.poll()
         if code is not None:
             raise ProcessFailedError(
-                f"{self.name} ended by itself with code {code}; the end of {self.log}:\n"
+                f"{self.name} ended by itself {_ending(code)}; the end of {self.log}:\n"
                 f"{self.tail()}"
             )
 
@@ -73,20 +87,12 @@ class ManagedProcess:
                 )
             time.sleep(_POLL_SECONDS)
 
-    def ask_to_stop(self) -> None:
-        """Send SIGTERM, if it runs."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-
-    def wait_stopped(self, deadline: float) -> None:
-        """Wait until ``deadline`` (monotonic), then kill it together with what it started."""
+    @property
+    def is_left(self) -> bool:
+        """Whether it, or anything it started, still lives."""
         if self._process is None:
-            return
-        try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            return False
+        return self._process.poll() is None or file_lock.is_held(self.log)
 
     def tail(self) -> str:
         """The last lines of its log."""
@@ -95,12 +101,28 @@ class ManagedProcess:
 
 
 def stop_all(processes: Sequence[ManagedProcess], seconds: float = STOP_SECONDS) -> None:
-    """Stop processes together: all are asked, then waited for until one common deadline."""
-    deadline = time.monotonic() + seconds
-    for process in reversed(processes):
-        process.ask_to_stop()
-    for process in reversed(processes):
-        process.wait_stopped(deadline)
+    """Stop processes and all they started: asked together, killed at one common deadline."""
+    stop_groups(
+        lambda: [process.pid for process in processes if process.pid and process.is_left], seconds
+    )
+
+
+def stop_groups(remaining: Callable[[], Sequence[int]], seconds: float = STOP_SECONDS) -> None:
+    """Ask process groups to stop (SIGTERM); kill those that ``remaining`` still names too late.
+
+    Raises:
+        ProcessFailedError: some survive even that.
+    """
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, _KILL_SECONDS)):
+        for group in remaining():
+            _signal_group(group, number)
+        deadline = time.monotonic() + patience
+        while remaining() and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS / 2)
+    if groups := remaining():
+        raise ProcessFailedError(
+            f"process groups {', '.join(map(str, groups))} cannot be stopped: see `ps -e`"
+        )
 
 
 def free_port(preferred: int | None = None) -> int:
@@ -122,3 +144,12 @@ def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _signal_group(group: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # macOS: only zombies are left in it
+        os.killpg(group, number)
+
+
+def _ending(code: int) -> str:
+    return f"with code {code}" if code >= 0 else f"by signal {signal.Signals(-code).name}"

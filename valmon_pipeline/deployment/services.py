@@ -1,0 +1,148 @@
+"""The processes of ``valmon up``: the replay node of the demo, and Dagster's services."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, NoReturn
+
+import httpx
+
+from valmon_pipeline.deployment.environment import CODE_SERVER_HOST, CODE_SERVER_PORT
+from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.processes import (
+    ManagedProcess,
+    answers,
+    free_port,
+    stop_all,
+)
+
+START_SECONDS: Final = 90.0
+_LOOPBACK: Final = "127.0.0.1"
+_WATCH_SECONDS: Final = 1.0
+
+Started = Callable[[ManagedProcess], None]
+"""Told of each process as soon as it runs, so that others can stop it should we be killed."""
+
+
+@contextmanager
+def replay_node(
+    installation: Installation, started: Started
+) -> Iterator[tuple[ManagedProcess, str]]:
+    """The replay node on the recorded devnet, as a process; yields it with its address."""
+    port = free_port()
+    process = ManagedProcess(
+        "replay node",
+        [sys.executable, "-m", "valmon_pipeline.devnet.replay_node", "--port", str(port)],
+        {},
+        installation.logs / "replay-node.log",
+    )
+    try:
+        process.start()
+        started(process)
+        process.wait_until(lambda: answers(port), START_SECONDS)
+        yield process, f"http://{_LOOPBACK}:{port}"
+    finally:
+        stop_all([process])
+
+
+class DagsterServices:
+    """Code server, webserver and daemon of one home; the UI takes ``ui_port`` if it is free."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        environment: Mapping[str, str],
+        ui_port: int,
+        started: Started,
+    ) -> None:
+        self._started = started
+        self._ui_port = free_port(ui_port)
+        self._code_port = free_port()
+        environment = {
+            **environment,
+            CODE_SERVER_HOST: _LOOPBACK,
+            CODE_SERVER_PORT: str(self._code_port),
+        }
+        workspace = str(installation.dagster_home / "workspace.yaml")
+
+        def process(name: str, log: str, *command: str) -> ManagedProcess:
+            return ManagedProcess(
+                name,
+                [sys.executable, "-m", *command],
+                environment,
+                installation.logs / f"{log}.log",
+            )
+
+        self._code_server = process(
+            "code server",
+            "code-server",
+            *("dagster", "code-server", "start", "-m", "valmon_pipeline.definitions"),
+            *("--host", _LOOPBACK, "--port", str(self._code_port)),
+        )
+        self._webserver = process(
+            "webserver",
+            "webserver",
+            *("dagster_webserver", "-w", workspace, "-h", _LOOPBACK, "-p", str(self._ui_port)),
+        )
+        self._daemon = process("daemon", "daemon", *("dagster._daemon", "run", "-w", workspace))
+
+    @property
+    def ui_port(self) -> int:
+        """The port of the Dagster UI."""
+        return self._ui_port
+
+    @property
+    def ui_url(self) -> str:
+        """Where the Dagster UI is."""
+        return f"http://{_LOOPBACK}:{self._ui_port}"
+
+    @property
+    def processes(self) -> Sequence[ManagedProcess]:
+        """In the order they are started."""
+        return (self._code_server, self._webserver, self._daemon)
+
+    def start(self) -> None:
+        """Start all; webserver and daemon once the code server answers."""
+        self._start(self._code_server)
+        self._code_server.wait_until(lambda: answers(self._code_port), START_SECONDS)
+        self._start(self._webserver)
+        self._start(self._daemon)
+
+    def wait_ready(self) -> None:
+        """Wait until the UI answers.
+
+        Raises:
+            ProcessFailedError: a process ended, or the UI takes too long; with the end of its log.
+        """
+        self._webserver.wait_until(self._ui_answers, START_SECONDS)
+        self.require_running()
+
+    def require_running(self) -> None:
+        """Raise ProcessFailedError if one of them has ended."""
+        for process in self.processes:
+            process.require_running()
+
+    def watch(self, also: Sequence[ManagedProcess] = ()) -> NoReturn:
+        """Return only by an exception: one of them, or ``also``, ended by itself, or a signal."""
+        while True:
+            self.require_running()
+            for process in also:
+                process.require_running()
+            time.sleep(_WATCH_SECONDS)
+
+    def stop(self) -> None:
+        """Stop all of them."""
+        stop_all(self.processes)
+
+    def _start(self, process: ManagedProcess) -> None:
+        process.start()
+        self._started(process)
+
+    def _ui_answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.ui_url}/server_info", timeout=2).is_success
+        except httpx.TransportError:
+            return False
