@@ -10,14 +10,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
+from valmon_pipeline.assets.node_session import NodeSession, is_fault_of_node
 from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import (
     BeaconApiError,
@@ -73,15 +74,15 @@ class _Read:
 
 
 class EpochMaterializer:
-    """Materializes epochs with one node and one warehouse.
+    """Materializes epochs with one node at a time and one warehouse.
 
     While an epoch is computed and stored, the next one is being read: at most two epochs are in
-    memory.
+    memory. When the node fails at an epoch, the next one is read from the start of that epoch.
     """
 
     def __init__(
         self,
-        open_client: Callable[[], AbstractAsyncContextManager[BeaconClient]],
+        open_client: OpenClient,
         warehouse: Warehouse,
         watch: Watch,
         *,
@@ -121,32 +122,49 @@ class EpochMaterializer:
             outcome.failures[epoch] = reason
             on_failed(epoch, reason)
 
-        async with self._open_client() as client:
-            reader = await EpochReader.open(client, self._watch)
+        def bind(reader: EpochReader) -> None:
             self._warehouse.bind_network(network_identity(reader))
-            reading = asyncio.create_task(self._read(reader, epochs[0])) if epochs else None
+
+        async with NodeSession(self._open_client, self._watch, bind) as session:
+            reading = self._start_reading(session, epochs[:1])
             for position, epoch in enumerate(epochs):
                 assert reading is not None
                 read = await reading
                 following = epochs[position + 1 :]
-                reading = (
-                    asyncio.create_task(self._read(reader, following[0])) if following else None
-                )
-                stored = await asyncio.to_thread(self._compute_and_store, reader.spec, read)
+                reasons: list[str] = []
+                while True:
+                    reading = self._start_reading(session, following[:1])
+                    stored = await asyncio.to_thread(
+                        self._compute_and_store, session.reader.spec, read
+                    )
+                    if isinstance(stored, EpochReport):
+                        break
+                    reasons.append(_reason(stored, epoch, session.name))
+                    if not is_fault_of_node(stored) or not await session.replace(stored):
+                        break
+                    # What the node that was left said about the next epoch is not used either.
+                    await _cancelled(reading)
+                    read = await self._read(session.reader, epoch)
+                session.epoch_is_over()
                 if isinstance(stored, EpochReport):
                     outcome.stored.append(stored.epoch)
                     on_stored(stored)
                     continue
-                fail(epoch, _reason(stored, epoch, client.name))
+                fail(epoch, "; ".join(reasons))
                 if isinstance(stored, ContractViolationError) and stored.table is not None:
                     outcome.broken_contracts.setdefault(stored.table, {})[epoch] = str(stored)
-                if gone := await self._what_is_gone(client, stored):
-                    if reading is not None:
-                        reading.cancel()
+                if gone := await self._what_is_gone(session.reader.client, stored):
+                    await _cancelled(reading)
                     for skipped in following:
                         fail(skipped, f"not tried: {gone}")
                     break
         return outcome
+
+    def _start_reading(
+        self, session: NodeSession, epochs: Sequence[int]
+    ) -> asyncio.Task[_Read] | None:
+        """Read the first of ``epochs``, if there is one, while something else is done."""
+        return asyncio.create_task(self._read(session.reader, epochs[0])) if epochs else None
 
     async def _read(self, reader: EpochReader, epoch: int) -> _Read:
         started = time.monotonic()
@@ -196,6 +214,13 @@ class EpochMaterializer:
         except (BeaconApiError, StorageError) as away:
             return str(away)
         return None
+
+
+async def _cancelled(reading: asyncio.Task[_Read] | None) -> None:
+    """End a reading that is of no use any more, before its client is closed."""
+    if reading is not None:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 def network_identity(reader: EpochReader) -> NetworkIdentity:

@@ -7,14 +7,13 @@ addresses may carry tokens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
-from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import WatchList
 from valmon_pipeline.storage.warehouse import Warehouse
 
@@ -44,7 +43,7 @@ class Pipeline:
     """Everything a run needs; making one opens no connection."""
 
     network: str
-    open_client: Callable[[], AbstractAsyncContextManager[BeaconClient]]
+    open_client: OpenClient
     open_warehouse: Callable[[], Warehouse]
     watch: Watch
     watch_list: WatchList

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -13,8 +13,10 @@ from valmon_pipeline.assets.checks import EPOCH_CHECKS, CheckResult
 from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.errors import BeaconUnreachableError
 
 AT: Final = datetime(2026, 11, 22, tzinfo=UTC)
 NETWORK: Final = Watch(network=True)
