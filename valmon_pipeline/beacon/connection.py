@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -61,9 +63,13 @@ def deadline(seconds: float) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """How to talk to one node. ``url`` may hold credentials; they are never shown."""
+    """How to talk to one node. ``url`` may hold credentials; they are never shown.
+
+    ``name`` stands for the node in messages and tables; empty: the address without its secrets.
+    """
 
     url: str
+    name: str = ""
     timeout_seconds: float = 10.0
     max_idle_connections: int = 20
     requests_per_second: float = 50.0
@@ -101,10 +107,11 @@ class Connection:
         statistics = ClientStatistics()
         if transport is None:
             transport = httpx.AsyncHTTPTransport(
+                verify=_certificates(),
                 limits=httpx.Limits(
                     max_connections=options.worker_pool_size,
                     max_keepalive_connections=options.max_idle_connections,
-                )
+                ),
             )
         transport = NodeAddressTransport(options.url, transport)
         transport = WholeBodyTransport(transport, statistics, options.max_answer_bytes)
@@ -119,7 +126,7 @@ class Connection:
         if archive is not None:
             transport = RecordingTransport(transport, archive, phase=phase)
         http = _http_client(transport, options.timeout_seconds)
-        return cls(http, redact_url(options.url), statistics)
+        return cls(http, options.name or redact_url(options.url), statistics)
 
     @classmethod
     def replay(cls, archive: Path) -> Connection:
@@ -188,6 +195,12 @@ class Connection:
         if len(params) > 3:
             shown += "&…"
         return f"{method} {path}{'?' + shown if shown else ''} of {self.name}"
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """The authorities to trust; loading them takes longer than most requests."""
+    return httpx.create_ssl_context()
 
 
 def _http_client(transport: httpx.AsyncBaseTransport, timeout: float | None) -> httpx.AsyncClient:

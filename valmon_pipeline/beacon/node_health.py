@@ -1,0 +1,215 @@
+"""Which nodes can be read from: what each says of itself, compared with the others."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from valmon_pipeline.beacon.answers import Genesis, SyncStatus
+from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.errors import BeaconApiError, BeaconUnreachableError
+
+_NOT_COMPARED: Final = frozenset({"fork_epochs"})
+
+
+class NodeState(StrEnum):
+    """What is to be thought of a node; only a ready one is read from."""
+
+    READY = "ready"
+    UNREACHABLE = "unreachable"
+    UNUSABLE = "unusable"
+    OTHER_NETWORK = "other network"
+    SYNCING = "syncing"
+    OPTIMISTIC = "optimistic"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedNetwork:
+    """The network that is stored already: its constants tell a node of another one."""
+
+    config_name: str
+    genesis_time: int
+    genesis_validators_root: bytes
+    slots_per_epoch: int
+    slot_duration_ms: int
+
+    @classmethod
+    def of(cls, spec: ChainSpec, genesis: Genesis) -> ExpectedNetwork:
+        """The network that a node is of."""
+        return cls(
+            spec.config_name,
+            genesis.genesis_time,
+            genesis.genesis_validators_root,
+            spec.slots_per_epoch,
+            spec.slot_duration_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """What a node says that only changes when it is another node: its network and constants."""
+
+    genesis: Genesis
+    spec: ChainSpec
+
+    @property
+    def network(self) -> ExpectedNetwork:
+        """The network that the node is of."""
+        return ExpectedNetwork.of(self.spec, self.genesis)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProbe:
+    """The answers of one node to the questions that come before all others, or its error."""
+
+    name: str
+    seconds: float
+    sync: SyncStatus | None = None
+    identity: NodeIdentity | None = None
+    error: BeaconApiError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """The verdict on one node; ``reason`` says why it is not ready and what to do about it."""
+
+    name: str
+    state: NodeState
+    reason: str
+    head_slot: int | None
+    slots_behind: int | None
+    seconds: float
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its answers may be stored."""
+        return self.state is NodeState.READY
+
+
+async def probe(client: BeaconClient, seconds: float, known: NodeIdentity | None) -> NodeProbe:
+    """Ask a node how far it is, and who it is unless that is ``known``; never raises its errors."""
+    started = time.monotonic()
+    try:
+        with client.deadline(seconds):
+            if known is None:
+                sync, genesis, spec = await asyncio.gather(
+                    client.syncing(), client.genesis(), client.spec()
+                )
+                known = NodeIdentity(genesis, spec)
+            else:
+                sync = await client.syncing()
+    except BeaconApiError as error:
+        return NodeProbe(client.name, time.monotonic() - started, error=error)
+    return NodeProbe(client.name, time.monotonic() - started, sync, known)
+
+
+def assess(
+    probes: Sequence[NodeProbe], expected: ExpectedNetwork | None, max_slots_behind: int
+) -> list[NodeHealth]:
+    """Judge nodes by what they said, in the order of preference.
+
+    Without an ``expected`` network it is the one of the first node that answered; the constants are
+    always compared with that node's. Forks that no head has reached may differ: nodes are upgraded
+    one after the other.
+    """
+    reference: NodeIdentity | None = None
+    for one in probes:
+        if one.identity is not None and expected in (None, one.identity.network):
+            reference = one.identity
+            break
+    if expected is None and reference is not None:
+        expected = reference.network
+    unfit = [_unfit(one, expected, reference) for one in probes]
+    best = max(
+        (
+            one.sync.head_slot
+            for one, fault in zip(probes, unfit, strict=True)
+            if one.sync is not None and fault is None
+        ),
+        default=0,
+    )
+    return [
+        _verdict(one, fault, best, max_slots_behind)
+        for one, fault in zip(probes, unfit, strict=True)
+    ]
+
+
+def _verdict(
+    one: NodeProbe, fault: tuple[NodeState, str] | None, best: int, max_slots_behind: int
+) -> NodeHealth:
+    head = None if one.sync is None else one.sync.head_slot
+    behind = None if head is None else max(0, best - head)
+    if fault is None and behind is not None and behind > max_slots_behind:
+        fault = (
+            NodeState.BEHIND,
+            (
+                f"its head, slot {head}, is {behind} slots behind that of another node; "
+                "check its peers and its clock"
+            ),
+        )
+    state, reason = fault or (NodeState.READY, "")
+    return NodeHealth(one.name, state, reason, head, behind, one.seconds)
+
+
+def _unfit(
+    one: NodeProbe, expected: ExpectedNetwork | None, reference: NodeIdentity | None
+) -> tuple[NodeState, str] | None:
+    """Why a node cannot be used at all, or None."""
+    if one.sync is None or one.identity is None:
+        unreachable = isinstance(one.error, BeaconUnreachableError)
+        return NodeState.UNREACHABLE if unreachable else NodeState.UNUSABLE, str(one.error)
+    if expected is not None and one.identity.network != expected:
+        return NodeState.OTHER_NETWORK, (
+            f"it is of another network: {_differences(one.identity.network, expected)}"
+        )
+    if reference is not None and (
+        different := _different_constants(one.identity.spec, reference.spec, one.sync.head_slot)
+    ):
+        return NodeState.OTHER_NETWORK, f"its constants are not those of the network: {different}"
+    if one.sync.is_syncing:
+        return NodeState.SYNCING, (
+            f"it is syncing, {one.sync.sync_distance} slots behind at slot {one.sync.head_slot}; "
+            "wait until it has caught up"
+        )
+    if one.sync.is_optimistic:
+        return NodeState.OPTIMISTIC, (
+            "its head is not verified by its execution client (is_optimistic); check that client"
+        )
+    return None
+
+
+def _different_constants(spec: ChainSpec, reference: ChainSpec, head_slot: int) -> str:
+    names = [
+        field.name
+        for field in dataclasses.fields(ChainSpec)
+        if field.name not in _NOT_COMPARED
+        and getattr(spec, field.name) != getattr(reference, field.name)
+    ]
+    head_epoch = reference.epoch_of(head_slot)
+    reached = [
+        {fork: epoch for fork, epoch in one.fork_epochs.items() if epoch <= head_epoch}
+        for one in (spec, reference)
+    ]
+    if reached[0] != reached[1]:
+        names.append("fork epochs")
+    return ", ".join(names)
+
+
+def _differences(found: ExpectedNetwork, expected: ExpectedNetwork) -> str:
+    return ", ".join(
+        f"{field.name} is {_shown(getattr(found, field.name))}, "
+        f"expected {_shown(getattr(expected, field.name))}"
+        for field in dataclasses.fields(ExpectedNetwork)
+        if getattr(found, field.name) != getattr(expected, field.name)
+    )
+
+
+def _shown(value: object) -> str:
+    return f"0x{value.hex()}" if isinstance(value, bytes) else str(value)

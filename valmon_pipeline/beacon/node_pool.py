@@ -1,0 +1,217 @@
+"""Chooses the node to work with from several, and remembers which ones failed.
+
+The nodes are an ordered list: the first one that is ready is read from, so that a node of one's
+own is preferred to a hosted one. A client is of one node for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from valmon_pipeline.beacon.breaker_file import BreakerFile
+from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
+from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.beacon.node_health import (
+    ExpectedNetwork,
+    NodeHealth,
+    NodeIdentity,
+    NodeProbe,
+    NodeState,
+    assess,
+    probe,
+)
+from valmon_pipeline.beacon.redact import redact_url
+from valmon_pipeline.errors import (
+    BeaconApiError,
+    BeaconUnreachableError,
+    ChainRuleViolationError,
+    ConfigurationError,
+    EpochNotFinalError,
+    NodeNotReadyError,
+    ObjectUnavailableError,
+)
+
+PROBE_SECONDS: Final = 3.0
+_IDENTITY_SECONDS: Final = 600.0
+"""A node that was set up anew for another network is noticed at the latest after this time."""
+_NOT_ITS_FAULT: Final = (EpochNotFinalError, ObjectUnavailableError)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """One node's health beside what is remembered of its failures."""
+
+    health: NodeHealth
+    breaker: CircuitBreaker
+    breaker_state: BreakerState
+
+
+class NodePool:
+    """The configured nodes; an ``OpenClient``. It keeps no connection open between two uses.
+
+    ``stored_network`` says which network is stored already, None if none is yet: then the first
+    node that is used decides. ``now`` is the wall clock in Unix seconds.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[NodeOptions],
+        *,
+        breakers: BreakerFile | None = None,
+        policy: BreakerPolicy | None = None,
+        max_slots_behind: int = 4,
+        probe_seconds: float = PROBE_SECONDS,
+        stored_network: Callable[[], ExpectedNetwork | None] = lambda: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._nodes = _named_apart(nodes)
+        self._breakers = breakers or BreakerFile()
+        self._policy = policy or BreakerPolicy()
+        self._max_slots_behind = max_slots_behind
+        self._probe_seconds = probe_seconds
+        self._stored_network = stored_network
+        self._network: ExpectedNetwork | None = None
+        self._now = now
+        self._identities: dict[str, tuple[float, NodeIdentity]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The nodes in the order of preference, without secrets."""
+        return [options.name for options in self._nodes]
+
+    @asynccontextmanager
+    async def __call__(self, avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
+        """Open a client of the first node that is ready and not to be avoided.
+
+        An error of the node that ends its use is remembered against it. A node whose breaker is
+        open is asked only if no other is left: one bad node is better than none.
+
+        Raises:
+            BeaconUnreachableError: no node answered; the message lists every node's reason.
+            NodeNotReadyError: at least one answered, but none is ready; likewise.
+        """
+        if not self._nodes:
+            raise ConfigurationError("no beacon node is configured: set beacon_node_url")
+        async with await self._first_ready(avoid) as client:
+            try:
+                yield client
+            except (BeaconApiError, ChainRuleViolationError) as error:
+                if not isinstance(error, _NOT_ITS_FAULT):
+                    self._remember_failure(client.name, str(error), in_use=True)
+                raise
+            self._breakers.update(client.name, lambda breaker: breaker.after_success(in_use=True))
+
+    async def reports(self) -> list[NodeReport]:
+        """Ask every node how it is, whatever its breaker; nothing is remembered."""
+        clients = self._clients(self._nodes)
+        try:
+            verdicts = await self._verdicts(clients)
+        finally:
+            await _close(clients.values())
+        known, now = self._breakers.read(), self._now()
+        return [
+            NodeReport(
+                verdict,
+                breaker := known.get(verdict.name, CircuitBreaker()),
+                breaker.state(self._policy, now),
+            )
+            for verdict in verdicts
+        ]
+
+    async def _first_ready(self, avoid: Collection[str]) -> BeaconClient:
+        """Probe the nodes side by side; the chosen one's client is the caller's to close."""
+        candidates = [options for options in self._nodes if options.name not in avoid]
+        if not candidates:
+            raise BeaconUnreachableError("there is no other beacon node to ask")
+        known, now = self._breakers.read(), self._now()
+        open_breakers = {
+            name
+            for name, breaker in known.items()
+            if breaker.state(self._policy, now) is BreakerState.OPEN
+        }
+        rested = [options for options in candidates if options.name not in open_breakers]
+        paused = [options for options in candidates if options.name in open_breakers]
+        verdicts: list[NodeHealth] = []
+        for group in filter(None, (rested, paused)):
+            client = await self._first_ready_of(group, verdicts)
+            if client is not None:
+                return client
+        answered = any(verdict.state is not NodeState.UNREACHABLE for verdict in verdicts)
+        message = "no beacon node can be used:" + "".join(
+            f"\n  - {verdict.name}: {verdict.reason}" for verdict in verdicts
+        )
+        raise NodeNotReadyError(message) if answered else BeaconUnreachableError(message)
+
+    async def _first_ready_of(
+        self, nodes: Sequence[NodeOptions], verdicts: list[NodeHealth]
+    ) -> BeaconClient | None:
+        """The client of the first ready node; what was found out is added to ``verdicts``."""
+        clients = self._clients(nodes)
+        try:
+            found = await self._verdicts(clients)
+            verdicts += found
+            for verdict in found:
+                self._remember_probe(verdict)
+            chosen = next((verdict.name for verdict in found if verdict.is_ready), None)
+            if chosen is None:
+                return None
+            self._network = self._network or self._identities[chosen][1].network
+            return clients.pop(chosen)
+        finally:
+            await _close(clients.values())
+
+    async def _verdicts(self, clients: Mapping[str, BeaconClient]) -> list[NodeHealth]:
+        if self._network is None:
+            # In a thread: the answer is in the database.
+            self._network = await asyncio.to_thread(self._stored_network)
+        probes = await asyncio.gather(*(self._probe(client) for client in clients.values()))
+        return assess(probes, self._network, self._max_slots_behind)
+
+    async def _probe(self, client: BeaconClient) -> NodeProbe:
+        """Ask a node who it is, too, unless it said so not long ago and was up ever since."""
+        asked_at, known = self._identities.get(client.name, (0.0, None))
+        if not 0 <= self._now() - asked_at < _IDENTITY_SECONDS:
+            known = None
+        found = await probe(client, self._probe_seconds, known)
+        if found.identity is None:
+            self._identities.pop(client.name, None)
+        elif known is None:
+            self._identities[client.name] = (self._now(), found.identity)
+        return found
+
+    def _clients(self, nodes: Iterable[NodeOptions]) -> dict[str, BeaconClient]:
+        return {options.name: BeaconClient.open(options) for options in nodes}
+
+    def _remember_probe(self, verdict: NodeHealth) -> None:
+        if verdict.state in (NodeState.UNREACHABLE, NodeState.UNUSABLE):
+            self._remember_failure(verdict.name, verdict.reason, in_use=False)
+        else:
+            self._breakers.update(verdict.name, lambda breaker: breaker.after_success(in_use=False))
+
+    def _remember_failure(self, node: str, reason: str, *, in_use: bool) -> None:
+        self._breakers.update(
+            node,
+            lambda breaker: breaker.after_failure(self._policy, self._now(), reason, in_use=in_use),
+        )
+
+
+async def _close(clients: Iterable[BeaconClient]) -> None:
+    for client in clients:
+        await client.close()
+
+
+def _named_apart(nodes: Iterable[NodeOptions]) -> list[NodeOptions]:
+    """Give every node a name of its own: what tells two accounts at one host apart is secret."""
+    named: list[NodeOptions] = []
+    seen: Counter[str] = Counter()
+    for options in nodes:
+        name = options.name or redact_url(options.url)
+        seen[name] += 1
+        named.append(replace(options, name=f"{name} ({seen[name]})" if seen[name] > 1 else name))
+    return named
