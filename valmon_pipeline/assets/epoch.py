@@ -8,6 +8,7 @@ import dagster as dg
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, asset_key
 from valmon_pipeline.assets.checks import EPOCH_CHECKS
 from valmon_pipeline.assets.materialization import EpochReport
+from valmon_pipeline.assets.partition_metadata import add_partition_metadata
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.run_record import RunRecord
 from valmon_pipeline.frames.tables import TABLES
@@ -92,11 +93,15 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
                 },
                 allow_retries=False,
             )
-        for table in EPOCH_ASSETS:
-            for stored in outcome.stored:
-                context.add_asset_metadata(
-                    record.metadata[table][stored], asset_key(network, table), epoch_key(stored)
-                )
+        add_partition_metadata(
+            context,
+            {
+                asset_key(network, table): {
+                    epoch_key(stored): metadata for stored, metadata in by_epoch.items()
+                }
+                for table, by_epoch in record.metadata.items()
+            },
+        )
         for table in EPOCH_ASSETS:
             yield dg.MaterializeResult(
                 asset_key=asset_key(network, table), check_results=record.check_results(table)
