@@ -15,6 +15,7 @@ from valmon_pipeline.frames import TableContract, contract_of, validate
 from valmon_pipeline.frames.contract import is_strictly_ascending
 from valmon_pipeline.storage.advisory_locks import lock_for_transaction
 from valmon_pipeline.storage.binary_copy import binary_copy
+from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN, corrections_to_store
 from valmon_pipeline.storage.database import Database, driver_connection
 from valmon_pipeline.storage.epoch_partitions import ensure_partitions, partition_of
 from valmon_pipeline.storage.network_identity import (
@@ -58,13 +59,22 @@ class Warehouse:
                 self._identity = read_identity(connection, self.schema)
         return self._identity
 
-    def replace_epoch(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, int]:
+    def replace_epoch(
+        self,
+        epoch: int,
+        frames: Mapping[str, pd.DataFrame],
+        *,
+        correction_reason: str = MATERIALIZED_AGAIN,
+    ) -> dict[str, int]:
         """Make ``frames`` (by table) the rows of ``epoch``, all tables at once; rows stored by
         table.
 
         What the tables held of the epoch is gone, also where the new frame is empty. Of tables
         whose contract replaces rows by more than the epoch, only the rows of the frame's slots are.
         Writers of the same table and epoch wait for each other.
+
+        If the epoch was stored already, every value that comes out differently is also entered in
+        ``corrections`` with ``correction_reason``; these rows are then among those counted.
 
         Raises:
             ContractViolationError: a frame breaks its contract or holds another epoch's rows.
@@ -74,10 +84,16 @@ class Warehouse:
         targets = self._targets(epoch, ready)
         with self.database.transaction(f"store epoch {epoch} of {', '.join(ready)}") as connection:
             lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
+            corrections = corrections_to_store(
+                connection, self.schema, epoch, ready, correction_reason
+            )
+            if corrections is not None:
+                self._copy(connection, "corrections", corrections)
             for table, frame in ready.items():
                 self._delete_replaced(connection, contract_of(table), targets[table], epoch, frame)
                 self._copy(connection, targets[table], frame)
-        return {table: len(frame) for table, frame in ready.items()}
+        stored = {table: len(frame) for table, frame in ready.items()}
+        return stored if corrections is None else stored | {"corrections": len(corrections)}
 
     def store_ahead(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> bool:
         """Like ``replace_epoch``, for rows known before their epoch is materialized: once it is
