@@ -23,6 +23,10 @@ class ChainRuleViolationError(ValmonError):
     """Data contradict the consensus rules, e.g. aggregation bits longer than their committees."""
 
 
+class ChainChangedError(ChainRuleViolationError):
+    """Answers about one epoch belong to different chains: the chain was reorganized in between."""
+
+
 class ContractViolationError(ValmonError):
     """A frame breaks the contract of ``table`` and must not be stored."""
 

@@ -83,7 +83,7 @@ def network_epochs_frame(
         "network_epochs",
         {
             "epoch": np.array([answers.epoch]),
-            "finalized": np.array([True]),
+            "finalized": np.array([answers.finalized]),
             "window_root": [answers.canonical.root_at(answers.canonical.last_slot)],
             "node": [answers.node],
             "active_validators": known(len(answers.committees.validator_index)),

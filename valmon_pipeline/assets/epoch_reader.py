@@ -8,15 +8,15 @@ consensus specification: inclusion windows (EIP-7045), rewards applied at the tr
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 
 from valmon_pipeline.assets.registry_bounds import require_known, require_whole
+from valmon_pipeline.assets.side_by_side import all_of, side_by_side
+from valmon_pipeline.assets.window_reader import Window, WindowReader
 from valmon_pipeline.beacon.answers import (
     AttestationRewards,
     BlockRewards,
@@ -26,19 +26,20 @@ from valmon_pipeline.beacon.answers import (
 )
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.validator_ids import EVERYONE
-from valmon_pipeline.chain.blocks import Block, BlockHeader
+from valmon_pipeline.chain.blocks import Block
 from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import (
+    ChainChangedError,
     EpochNotFinalError,
-    MalformedAnswerError,
     NodeNotReadyError,
+    ObjectUnavailableError,
     UnsupportedForkError,
 )
 
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,12 @@ class EpochAnswers:
     ``registry_at_start`` and ``registry_at_end`` are the states at the first slots of E and E+1.
     They hold the whole network if ``whole_registry``, else the watched validators. ``watched`` are
     the watched indices known at the end of E, ascending. ``unknown_ids`` were asked for but do not
-    exist.
+    exist. ``finalized`` tells whether the window was final when it was read.
     """
 
     epoch: int
     node: str
+    finalized: bool
     canonical: CanonicalChain
     blocks: Mapping[int, Block]
     committees: Committees
@@ -101,8 +103,7 @@ class EpochReader:
         self.spec = spec
         self.genesis = genesis
         self._watch = watch
-        self._headers: dict[int, BlockHeader | None] = {}
-        self._blocks: dict[int, Block] = {}
+        self._windows = WindowReader(client)
         self._registries: dict[int, ValidatorRegistry] = {}
         self._finalized_epoch = -1
 
@@ -114,7 +115,7 @@ class EpochReader:
             NodeNotReadyError: the node is syncing or optimistic.
             BeaconApiError: it does not answer as the API promises.
         """
-        async with _side_by_side() as tasks:
+        async with side_by_side() as tasks:
             spec_task = tasks.create_task(client.spec())
             genesis_task = tasks.create_task(client.genesis())
             syncing_task = tasks.create_task(client.syncing())
@@ -147,46 +148,72 @@ class EpochReader:
                 f"is finalized, and {self.client.name} has finalized epoch {self._finalized_epoch}"
             )
 
-    async def read(self, epoch: int) -> EpochAnswers:
-        """Read everything about a final epoch.
+    async def read(self, epoch: int, *, provisional: bool = False) -> EpochAnswers:
+        """Read everything about an epoch; with ``provisional`` also one that is not final yet, as
+        soon as its attestation window has closed.
+
+        An epoch whose answers turn out to be of two chains, since the chain was reorganized while
+        it was read, is read once more from the start.
 
         Raises:
-            EpochNotFinalError: the epoch is not final yet.
+            EpochNotFinalError: the epoch is not final yet, or its window is not closed yet.
             UnsupportedForkError: the epoch or its window lies in a fork without implemented rules.
             ChainRuleViolationError: the answers do not belong to one chain.
             BeaconApiError: the node cannot give an answer, or gives a malformed one.
         """
-        spec, client = self.spec, self.client
         self._require_supported(epoch)
-        await self.require_final(epoch)
-        first, end = spec.first_slot(epoch), spec.first_slot(epoch + 1)
-        self._forget_before(first)
+        finalized = True
+        try:
+            await self.require_final(epoch)
+        except EpochNotFinalError:
+            if not provisional:
+                raise
+            finalized = False
+        await self._windows.require_closed(epoch, self.spec.last_slot(epoch + 1))
+        # A block that was reorganized away between its header and itself is a 404.
+        reorganized = (
+            ChainChangedError if finalized else (ChainChangedError, ObjectUnavailableError)
+        )
+        try:
+            return await self._read_once(epoch, finalized)
+        except reorganized as error:
+            logger.info("reading epoch %d again: %s", epoch, error)
+            self._windows.forget()
+            self._registries.clear()
+            return await self._read_once(epoch, finalized)
 
-        async with _side_by_side() as tasks:
+    async def _read_once(self, epoch: int, finalized: bool) -> EpochAnswers:
+        spec, client = self.spec, self.client
+        first, end = spec.first_slot(epoch), spec.first_slot(epoch + 1)
+        self._windows.forget_before(first)
+        self._registries = {slot: kept for slot, kept in self._registries.items() if slot >= first}
+
+        async with side_by_side() as tasks:
             committees_task = tasks.create_task(client.committees(first, epoch))
             proposers_task = tasks.create_task(client.proposer_duties(epoch))
             seats_task = tasks.create_task(client.sync_committee(first, epoch))
             checkpoints_task = tasks.create_task(
                 client.finality_checkpoints(spec.first_slot(epoch + 2))
             )
-            chain_task = tasks.create_task(self._canonical_chain(first, spec.last_slot(epoch + 1)))
+            window_task = tasks.create_task(self._windows.read(first, spec.last_slot(epoch + 1)))
         committees, sync_committee = committees_task.result(), seats_task.result()
-        canonical = chain_task.result()
+        window = window_task.result()
         whole = self._watch.network or len(committees.validator_index) <= self._watch.registry_limit
-        at_start, at_end = await _all([self._registry(first, whole), self._registry(end, whole)])
+        at_start, at_end = await all_of(self._registry(first, whole), self._registry(end, whole))
         watched, unknown = self._resolve_watched(at_end, whole)
         members = np.intersect1d(watched, sync_committee)
-        async with _side_by_side() as tasks:
+        async with side_by_side() as tasks:
             rewards_task = tasks.create_task(
                 client.attestation_rewards(epoch, EVERYONE if self._watch.network else watched)
             )
-            block_rewards_task = tasks.create_task(self._block_rewards(canonical, end, watched))
-            sync_rewards_task = tasks.create_task(self._sync_rewards(canonical, end, members))
+            block_rewards_task = tasks.create_task(self._block_rewards(window, end, watched))
+            sync_rewards_task = tasks.create_task(self._sync_rewards(window, end, members))
         answers = EpochAnswers(
             epoch=epoch,
             node=client.name,
-            canonical=canonical,
-            blocks={slot: self._blocks[slot] for slot in canonical.slot.tolist()},
+            finalized=finalized,
+            canonical=window.canonical,
+            blocks=window.blocks,
             committees=committees,
             proposer_duties=proposers_task.result(),
             sync_committee=sync_committee,
@@ -200,6 +227,7 @@ class EpochReader:
             sync_rewards=sync_rewards_task.result(),
             finalized_epoch_at_transition=checkpoints_task.result().finalized.epoch,
         )
+        await self._windows.confirm(window)
         if whole:
             self._require_known_validators(answers, first, end)
         return answers
@@ -212,33 +240,6 @@ class EpochReader:
             raise UnsupportedForkError(
                 f"epoch {epoch} is settled in the one after it, and {error}"
             ) from None
-
-    async def _canonical_chain(self, first: int, last: int) -> CanonicalChain:
-        """Headers by slot, blocks by root: a block asked for by its root cannot be another one."""
-        missing = [slot for slot in range(first, last + 1) if slot not in self._headers]
-        headers = await _all(self.client.header(slot) for slot in missing)
-        self._headers.update(zip(missing, headers, strict=True))
-        present = [
-            header for slot in range(first, last + 1) if (header := self._headers[slot]) is not None
-        ]
-        canonical = CanonicalChain.from_headers(present, first_slot=first, last_slot=last)
-        wanted = [header for header in present if header.slot not in self._blocks]
-        blocks = await _all(self.client.block(header.root) for header in wanted)
-        for header, block in zip(wanted, blocks, strict=True):
-            self._require_block_of(header, block)
-            self._blocks[header.slot] = block
-        return canonical
-
-    def _require_block_of(self, header: BlockHeader, block: Block) -> None:
-        of_header = (header.slot, header.parent_root, header.proposer_index)
-        if (block.slot, block.parent_root, block.proposer_index) != of_header:
-            raise MalformedAnswerError(
-                f"GET /eth/v2/beacon/blocks/0x{header.root.hex()} of {self.client.name}: the block "
-                f"of slot {block.slot} by proposer {block.proposer_index} (parent "
-                f"0x{block.parent_root.hex()}), but the header with this root is of slot "
-                f"{header.slot} by proposer {header.proposer_index} (parent "
-                f"0x{header.parent_root.hex()}); ask another node"
-            )
 
     def _require_known_validators(self, answers: EpochAnswers, first: int, end: int) -> None:
         epoch, rewards = answers.epoch, answers.attestation_rewards
@@ -293,60 +294,36 @@ class EpochReader:
         return registry.validator_index[mask], tuple(unknown)
 
     async def _block_rewards(
-        self, canonical: CanonicalChain, end: int, watched: Int64Array
+        self, window: Window, end: int, watched: Int64Array
     ) -> Mapping[int, BlockRewards]:
         ours = set(watched.tolist())
         slots = [
             slot
-            for slot in canonical.slot.tolist()
-            if slot < end and self._blocks[slot].proposer_index in ours
+            for slot in window.canonical.slot.tolist()
+            if slot < end and window.blocks[slot].proposer_index in ours
         ]
-        rewards = await _all(self.client.block_rewards(canonical.root_at(slot)) for slot in slots)
+        rewards = await all_of(
+            *(self.client.block_rewards(window.canonical.root_at(slot)) for slot in slots)
+        )
         return dict(zip(slots, rewards, strict=True))
 
     async def _sync_rewards(
-        self, canonical: CanonicalChain, end: int, members: Int64Array
+        self, window: Window, end: int, members: Int64Array
     ) -> Mapping[int, SyncCommitteeRewards]:
         if len(members) == 0:
             return {}
-        slots = [slot for slot in canonical.slot.tolist() if slot < end]
+        slots = [slot for slot in window.canonical.slot.tolist() if slot < end]
         # All members: at most one committee (512 rows on mainnet), and enough to derive the reward
         # per seat.
-        rewards = await asyncio.gather(
+        rewards = await all_of(
             *(
-                self.client.sync_committee_rewards(canonical.root_at(slot), EVERYONE)
+                self.client.sync_committee_rewards(window.canonical.root_at(slot), EVERYONE)
                 for slot in slots
             )
         )
         return dict(zip(slots, rewards, strict=True))
 
-    def _forget_before(self, slot: int) -> None:
-        kept: tuple[dict[int, object], ...] = (self._headers, self._blocks, self._registries)  # type: ignore[assignment]
-        for cache in kept:
-            for old in [key for key in cache if key < slot]:
-                del cache[old]
-
 
 def newest_epoch_readable(finalized_epoch: int) -> int:
     """The newest epoch whose rows are final: E with finalized epoch E+2 (negative: none yet)."""
     return finalized_epoch - 2
-
-
-@asynccontextmanager
-async def _side_by_side() -> AsyncIterator[asyncio.TaskGroup]:
-    """Tasks that run together: the first failure cancels the others and is raised as it is.
-
-    An epoch that has failed must not keep asking the node while the next one is read.
-    """
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            yield tasks
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-
-
-async def _all(requests: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of requests that run together, in their order."""
-    async with _side_by_side() as tasks:
-        running = [tasks.create_task(request) for request in requests]
-    return [task.result() for task in running]
