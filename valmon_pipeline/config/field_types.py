@@ -254,3 +254,23 @@ class DatabaseUrl(UrlType):
         if not is_url_of(value, schemes):
             refuse(f"expected {self.expected}{_escapes_for(value)}")
         return SecretUrl(value)
+
+
+class ArchiveUrl(UrlType):
+    """A directory, or the address of one that fsspec can open."""
+
+    @property
+    def expected(self) -> str:
+        return "an absolute path, or an address such as s3://bucket/directory"
+
+    def parse(self, value: object) -> SecretUrl:
+        if isinstance(value, SecretUrl):
+            return value
+        if not isinstance(value, str) or not value.strip():
+            self.refuse()
+        if "://" in value:
+            scheme = value.partition("://")[0]
+            if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or re.search(r"\s", value):
+                self.refuse()
+            return SecretUrl(value)
+        return SecretUrl(HomeDirectory().parse(value).as_uri())

@@ -11,6 +11,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from valmon_pipeline.config.field_types import (
+    ArchiveUrl,
     CalendarDate,
     DatabaseUrl,
     HomeDirectory,
@@ -64,6 +65,33 @@ class HttpSettings(Section):
     )
     max_idle_conns: Annotated[int, WholeNumber(0, 1000)] = Field(
         20, description="Idle connections to a beacon node that are kept open for the next request."
+    )
+
+
+class FailoverSettings(Section):
+    """When another beacon node of the list takes over."""
+
+    max_slots_behind: Annotated[int, WholeNumber(0, 1024)] = Field(
+        4,
+        description="A beacon node whose head is further behind that of another one is not asked.",
+    )
+    failures: Annotated[int, WholeNumber(1, 1000)] = Field(
+        3,
+        description="Failures in a row after which a beacon node is left alone while others "
+        "answer.",
+    )
+    cool_down_seconds: Annotated[float, Number(0.1, 86_400, "seconds")] = Field(
+        30.0, description="How long it is left alone before it is tried again."
+    )
+
+
+class ArchiveSettings(Section):
+    """Where beacon nodes' answers about finalized epochs are kept."""
+
+    url: Annotated[SecretUrl | None, ArchiveUrl()] = Field(
+        None,
+        description="Directory or bucket in which the answers about every finalized epoch are "
+        "kept, compressed. Without it none are kept.",
     )
 
 
@@ -161,6 +189,8 @@ class Settings(Section):
     )
     rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    failover: FailoverSettings = Field(default_factory=FailoverSettings)
+    archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     backfill: BackfillSettings = Field(default_factory=BackfillSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)

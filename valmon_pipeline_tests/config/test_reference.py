@@ -39,6 +39,7 @@ def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
     values = {"watch": "network", "network": "hoodi", "home": "/tmp/valmon"}
     values |= {"beacon_node_url": "http://h", "database.url": "postgresql://h/d"}
     values |= {"database.dagster_url": "postgresql://h/e", "history.first_day": "2026-11-01"}
+    values |= {"archive.url": "s3://bucket/valmon"}
     values |= {"validators": "3", "watched_keys": f'[{{"public_key": "{"a" * 96}"}}]'}
     for path, field in settings_keys().items():
         value = values.get(format_key(path)) or str(int(field.default) + 1)
@@ -58,7 +59,7 @@ def test_the_example_has_every_key_and_its_default(load: Load) -> None:
     assert {path for path in settings_keys() if path in written} == set(settings_keys())
     settings, defaults = load(everything, VALMON_HOME=""), Settings()
     chosen_for_show = {"beacon_node_url", "validators", "watched_keys", "home"}
-    chosen_for_show |= {"database.url", "database.dagster_url"}
+    chosen_for_show |= {"database.url", "database.dagster_url", "archive.url"}
     for path in settings_keys():
         if format_key(path) not in chosen_for_show:
             assert _at(settings, path) == _at(defaults, path), format_key(path)
