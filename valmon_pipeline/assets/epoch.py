@@ -11,8 +11,10 @@ from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.partition_metadata import add_partition_metadata
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.run_record import RunRecord
+from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG
 from valmon_pipeline.frames.tables import TABLES
 from valmon_pipeline.partitions import epoch_key, epoch_partitions, epochs_of_keys
+from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 
 
 def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
@@ -74,14 +76,20 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
             record.add(report)
             pipeline.progress.stored(report)
             context.log.info(
-                f"epoch {report.epoch} stored in {report.seconds:.2f} s, {report.requests} requests"
+                f"epoch {report.epoch} stored in {report.seconds:.2f} s, "
+                f"{report.requests} requests, {'final' if report.finalized else 'provisional'}, "
+                f"{report.corrections} corrections"
             )
 
         def on_failed(failed_epoch: int, reason: str) -> None:
             pipeline.progress.failed(failed_epoch, reason)
             context.log.error(f"epoch {failed_epoch} failed: {reason}")
 
-        outcome = pipeline.materializer().run(epochs, on_stored, on_failed)
+        materializer = pipeline.materializer(
+            provisional=context.run.tags.get(PROVISIONAL_TAG) == "true",
+            correction_reason=context.run.tags.get(REASON_TAG, MATERIALIZED_AGAIN),
+        )
+        outcome = materializer.run(epochs, on_stored, on_failed)
         if outcome.failures:
             # A failing step yields no results of its own, so what succeeded is logged one by one.
             for event in record.events(outcome.broken_contracts):

@@ -28,6 +28,7 @@ from valmon_pipeline.errors import (
     StorageError,
     ValmonError,
 )
+from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.warehouse import Warehouse
 
@@ -40,7 +41,10 @@ _MILLISECONDS_PER_DAY: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """One stored epoch: its frames and checks, and what it took."""
+    """One stored epoch: its frames and checks, and what it took.
+
+    ``corrections`` counts the values that differ from those that were stored of it before.
+    """
 
     epoch: int
     node: str
@@ -49,6 +53,8 @@ class EpochReport:
     seconds: float
     requests: int
     bytes_received: int
+    finalized: bool
+    corrections: int
 
 
 @dataclass(slots=True)
@@ -78,6 +84,10 @@ class EpochMaterializer:
 
     While an epoch is computed and stored, the next one is being read: at most two epochs are in
     memory. When the node fails at an epoch, the next one is read from the start of that epoch.
+
+    With ``provisional``, epochs are stored as soon as their window has closed, before they are
+    final. ``correction_reason`` is entered with every value that changes in an epoch that is
+    stored already.
     """
 
     def __init__(
@@ -87,11 +97,15 @@ class EpochMaterializer:
         watch: Watch,
         *,
         deadline_seconds: float = EPOCH_DEADLINE_SECONDS,
+        provisional: bool = False,
+        correction_reason: str = MATERIALIZED_AGAIN,
     ) -> None:
         self._open_client = open_client
         self._warehouse = warehouse
         self._watch = watch
         self._deadline_seconds = deadline_seconds
+        self._provisional = provisional
+        self._correction_reason = correction_reason
 
     def run(
         self,
@@ -172,7 +186,7 @@ class EpochMaterializer:
         answers: EpochAnswers | Exception
         try:
             with reader.client.deadline(self._deadline_seconds):
-                answers = await reader.read(epoch)
+                answers = await reader.read(epoch, provisional=self._provisional)
         except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
             answers = error
         after = replace(reader.client.statistics)
@@ -190,7 +204,9 @@ class EpochMaterializer:
             frames = compute_epoch_frames(
                 spec, read.answers, watch_is_network=self._watch.network, at=datetime.now(UTC)
             )
-            self._warehouse.replace_epoch(read.answers.epoch, frames.tables)
+            stored = self._warehouse.replace_epoch(
+                read.answers.epoch, frames.tables, correction_reason=self._correction_reason
+            )
         except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
             return error
         return EpochReport(
@@ -201,6 +217,8 @@ class EpochMaterializer:
             seconds=time.monotonic() - read.started,
             requests=read.requests,
             bytes_received=read.bytes_received,
+            finalized=read.answers.finalized,
+            corrections=stored.get("corrections", 0),
         )
 
     async def _what_is_gone(self, client: BeaconClient, error: Exception) -> str | None:

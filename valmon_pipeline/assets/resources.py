@@ -15,6 +15,7 @@ from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import WatchList
+from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.warehouse import Warehouse
 
 
@@ -54,6 +55,14 @@ class Pipeline:
         """The warehouse, opened when first needed: definitions load without a database."""
         return self.open_warehouse()
 
-    def materializer(self) -> EpochMaterializer:
+    def materializer(
+        self, *, provisional: bool = False, correction_reason: str = MATERIALIZED_AGAIN
+    ) -> EpochMaterializer:
         """A materializer of epochs with this node, warehouse and watch list."""
-        return EpochMaterializer(self.open_client, self.warehouse, self.watch)
+        return EpochMaterializer(
+            self.open_client,
+            self.warehouse,
+            self.watch,
+            provisional=provisional,
+            correction_reason=correction_reason,
+        )

@@ -1,0 +1,14 @@
+"""Tags of runs: what a run may store, why it was started, and what it must not delay."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROVISIONAL_TAG: Final = "valmon/provisional"
+"""``true``: epochs are stored as soon as their window has closed, before they are final."""
+
+REASON_TAG: Final = "valmon/reason"
+"""Why epochs that are stored already are materialized again; entered with every correction."""
+
+WORK_TAG: Final = "valmon/work"
+"""``live``, ``catch_up`` or ``finality``; ``dagster.yaml`` limits how many runs catch up."""
