@@ -106,6 +106,28 @@ class RetentionDays(FieldType):
 
 
 @dataclass(frozen=True, slots=True)
+class StartEpoch(FieldType):
+    """An epoch, or ``newest`` (None)."""
+
+    epochs: WholeNumber = WholeNumber(0, 2**31 - 1)
+
+    @property
+    def expected(self) -> str:
+        return f"{self.epochs.expected}, or newest"
+
+    def written(self, value: object) -> object:
+        return "newest" if value is None else value
+
+    def parse(self, value: object) -> int | None:
+        if value is None or (isinstance(value, str) and value.strip().lower() == "newest"):
+            return None
+        try:
+            return self.epochs.parse(value)
+        except PydanticCustomError:
+            self.refuse()
+
+
+@dataclass(frozen=True, slots=True)
 class Number(FieldType):
     """A finite number from ``minimum`` to ``maximum``, both included."""
 

@@ -20,6 +20,7 @@ from valmon_pipeline.config.field_types import (
     OneOf,
     RetentionDays,
     SchemaName,
+    StartEpoch,
     WholeNumber,
 )
 from valmon_pipeline.config.secret_url import SecretUrl
@@ -133,6 +134,16 @@ class BackfillSettings(Section):
     )
 
 
+class CatchUpSettings(Section):
+    """How epochs that were missed, while valmon or its node was down, are made up for."""
+
+    max_epochs_per_tick: Annotated[int, WholeNumber(1, 225)] = Field(
+        32,
+        description="Missed epochs that are requested at once, oldest first; the newest epoch "
+        "never waits for them.",
+    )
+
+
 class HistorySettings(Section):
     """History loaded by UTC day."""
 
@@ -180,6 +191,12 @@ class Settings(Section):
         description="Up to this many validators on the network, the whole registry is read, so "
         "that ideal rewards are computed exactly even for a short watch list.",
     )
+    start_epoch: Annotated[int | None, StartEpoch()] = Field(
+        None,
+        description="The first epoch to have. Every epoch since then that is missing is "
+        "materialized by itself, as far back as `retention_days` reaches; `newest` means since "
+        "the oldest epoch that is stored, and on the first start the newest epoch.",
+    )
     retention_days: Annotated[int | None, RetentionDays()] = Field(
         90, description="Days of history to keep; `forever` keeps all."
     )
@@ -193,6 +210,7 @@ class Settings(Section):
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     backfill: BackfillSettings = Field(default_factory=BackfillSettings)
+    catch_up: CatchUpSettings = Field(default_factory=CatchUpSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
 
     @model_validator(mode="before")
