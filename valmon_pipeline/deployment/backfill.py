@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
 from valmon_pipeline.assets.epoch_reader import EpochReader, newest_epoch_readable
 from valmon_pipeline.assets.materialization import EpochReport
-from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.config import Settings
 from valmon_pipeline.definitions import (
     MATERIALIZE_EPOCHS,
     REFRESH_VALIDATORS,
     build_definitions,
 )
+from valmon_pipeline.deployment.cancellation import CancellableClients
 from valmon_pipeline.deployment.in_process_run import execute, reason_of
 from valmon_pipeline.errors import PartitionsFailedError
 from valmon_pipeline.partitions import (
@@ -60,7 +60,9 @@ class Backfill:
         self._settings = settings
         self._instance = instance
         self._progress = progress
-        self._pipeline: Pipeline = pipeline_of(settings, lambda: database_url, progress)
+        pipeline = pipeline_of(settings, lambda: database_url, progress)
+        self._clients = CancellableClients(pipeline.open_client)
+        self._pipeline = replace(pipeline, open_client=self._clients)
         self._definitions = build_definitions(settings, self._pipeline)
 
     def newest_epoch(self) -> int:
@@ -80,7 +82,7 @@ class Backfill:
             PartitionsFailedError: the run failed; with the reason.
         """
         job = self._definitions.resolve_job_def(REFRESH_VALIDATORS)
-        result = execute(job, self._instance, {})
+        result = execute(job, self._instance, {}, self._clients.cancel)
         if not result.success:
             raise PartitionsFailedError(f"validators could not be read: {reason_of(result)}")
 
@@ -99,7 +101,7 @@ class Backfill:
         )
         job = self._definitions.resolve_job_def(MATERIALIZE_EPOCHS)
         for chunk in chunks:
-            result = execute(job, self._instance, range_tags(chunk))
+            result = execute(job, self._instance, range_tags(chunk), self._clients.cancel)
             if not result.success:
                 self._account_for(chunk, reason_of(result))
 

@@ -7,19 +7,17 @@ it, hence the imports of its internals; nothing else of valmon has any.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.events import RunFailureReason
 from dagster._core.execution.api import execute_run
 from dagster._core.execution.job_execution_result import JobExecutionResult
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.storage.tags import MAX_RETRIES_TAG
-
-from valmon_pipeline.deployment.interrupts import interrupt
 
 CODE_LOCATION: Final = "valmon"
 """The name in workspace.yaml."""
@@ -33,12 +31,15 @@ _REPOSITORY: Final = RemoteRepositoryOrigin(
 
 
 def execute(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, tags: Mapping[str, str]
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    tags: Mapping[str, str],
+    cancel: Callable[[], None],
 ) -> JobExecutionResult:
     """Execute a job to its end; a failure is in the result.
 
-    Raises:
-        KeyboardInterrupt: a signal ended it; the run is recorded as failed.
+    ``cancel`` makes it end soon: called when a signal raises KeyboardInterrupt here, which goes on
+    to the caller once the run is recorded as failed.
     """
     run = instance.create_run_for_job(
         job,
@@ -47,11 +48,14 @@ def execute(
         tags={**job.run_tags, **tags, MAX_RETRIES_TAG: "0"},
         remote_job_origin=_REPOSITORY.get_job_origin(job.name),
     )
-    result = execute_run(InMemoryJob(job), run, instance)
-    if _was_interrupted(result):
-        # Dagster handles signals while it executes, and carries on afterwards.
-        interrupt()
-    return result
+    # In the main thread Dagster would handle signals itself, and carry on afterwards.
+    with ThreadPoolExecutor(1, "run") as aside:
+        execution = aside.submit(execute_run, InMemoryJob(job), run, instance)
+        try:
+            return execution.result()
+        except KeyboardInterrupt:
+            cancel()
+            raise
 
 
 def reason_of(result: JobExecutionResult) -> str:
@@ -64,11 +68,3 @@ def reason_of(result: JobExecutionResult) -> str:
             if error is not None:
                 return error.message.strip().removeprefix(f"{error.cls_name}: ").split(": ", 1)[-1]
     return "the run failed before its step started"
-
-
-def _was_interrupted(result: JobExecutionResult) -> bool:
-    return any(
-        event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
-        for event in result.all_events
-        if event.is_job_failure
-    )

@@ -115,8 +115,7 @@ def take_down(installation: Installation, seconds: float = 60.0) -> bool:
                 f"end it with `kill -9 {state.pid}`, then run `valmon down` again"
             )
         if time.monotonic() >= ask_again:
-            # Repeated: between two runs Dagster may drop a signal. Once is enough for us, the
-            # others are ignored.
+            # Repeated, should one be lost in a library; those after the first are ignored.
             os.kill(state.pid, signal.SIGTERM)
             ask_again = time.monotonic() + _REPEAT_SECONDS
         time.sleep(_POLL_SECONDS)
