@@ -89,7 +89,13 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
             provisional=context.run.tags.get(PROVISIONAL_TAG) == "true",
             correction_reason=context.run.tags.get(REASON_TAG, MATERIALIZED_AGAIN),
         )
-        outcome = materializer.run(epochs, on_stored, on_failed)
+        try:
+            outcome = materializer.run(epochs, on_stored, on_failed)
+        except BaseException:
+            # Interrupted, or no node is left: what is stored is shown as stored.
+            for event in record.events({}):
+                context.log_event(event)
+            raise
         if outcome.failures:
             # A failing step yields no results of its own, so what succeeded is logged one by one.
             for event in record.events(outcome.broken_contracts):

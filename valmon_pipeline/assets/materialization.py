@@ -16,6 +16,7 @@ from typing import Final
 
 from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
+from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
 from valmon_pipeline.assets.node_session import NodeSession, is_fault_of_node
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.open_client import OpenClient
@@ -122,7 +123,7 @@ class EpochMaterializer:
             BeaconApiError: no node is ready to be read from at all.
             StorageError: the database is away, or holds the data of another network.
         """
-        return asyncio.run(self._run(epochs, on_stored, on_failed))
+        return run_until_signalled(self._run(epochs, on_stored, on_failed))
 
     async def _run(
         self,
@@ -148,8 +149,8 @@ class EpochMaterializer:
                 reasons: list[str] = []
                 while True:
                     reading = self._start_reading(session, following[:1])
-                    stored = await asyncio.to_thread(
-                        self._compute_and_store, session.reader.spec, read
+                    stored = await to_the_end(
+                        asyncio.to_thread(self._compute_and_store, session.reader.spec, read)
                     )
                     if isinstance(stored, EpochReport):
                         break

@@ -1,0 +1,100 @@
+"""Workers killed at random moments: no half epoch is ever seen, and a resume leaves no trace."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from valmon_pipeline_tests.assets.stored import fresh_warehouse
+from valmon_pipeline_tests.resilience.epoch_hashes import EPOCHS, EpochHashes, epoch_hashes
+from valmon_pipeline_tests.resilience.worker import (
+    COMPLETED,
+    INTERRUPTED,
+    INTERRUPTED_OUTSIDE,
+    Work,
+)
+
+KILLS = 50
+SEED = 3
+STOP_SECONDS = 20.0
+"""What `valmon up` grants its processes before it kills them: a run must be over by then."""
+
+
+@pytest.fixture
+def work(database_url: str, node_url: str) -> Iterator[Work]:
+    """Work in a fresh schema."""
+    with fresh_warehouse(database_url) as warehouse:
+        yield Work(node_url, database_url, warehouse.schema, EPOCHS)
+
+
+def stored(work: Work) -> EpochHashes:
+    """What is visible now; waits for the server to roll back what killed clients left open."""
+    with psycopg.connect(work.database_url, autocommit=True) as connection:
+        deadline = time.monotonic() + STOP_SECONDS
+        while connection.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = %s", [f"valmon {work.schema}"]
+        ).fetchone():
+            assert time.monotonic() < deadline, "a killed worker's session stays open"
+            time.sleep(0.02)
+    warehouse = work.warehouse()
+    try:
+        return epoch_hashes(warehouse)
+    finally:
+        warehouse.database.close()
+
+
+@pytest.mark.slow
+def test_fifty_kills_and_a_resume_give_the_tables_of_an_undisturbed_run(
+    work: Work, undisturbed: EpochHashes
+) -> None:
+    chance = random.Random(SEED)
+    epochs_after_kill = set()
+    for kill in range(KILLS):
+        before = stored(work)
+        missing = [epoch for epoch in EPOCHS if epoch not in before]
+        # What is stored is stored again, so that replacing is hit as well as storing anew.
+        again = chance.sample(sorted(before), len(before))
+        process = replace(work, epochs=missing + again).start()
+        process.join(chance.uniform(0.05, 0.9))
+        assert process.exitcode is None, f"kill {kill}: the worker ended by itself"
+        process.kill()
+        process.join()
+        seen = stored(work)
+        assert seen.keys() >= before.keys(), f"kill {kill}: an epoch was lost"
+        for epoch, tables in seen.items():
+            assert tables == undisturbed[epoch], f"kill {kill}: epoch {epoch} is not whole"
+        epochs_after_kill.add(len(seen))
+    assert len(epochs_after_kill) > 3, "the kills hit too few different moments"
+    missing = [epoch for epoch in EPOCHS if epoch not in stored(work)]
+    work.finish(missing)
+    assert stored(work) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_terminated_run_ends_in_time_with_whole_epochs_only(
+    work: Work, undisturbed: EpochHashes
+) -> None:
+    chance = random.Random(SEED)
+    endings = []
+    for _ in range(7):
+        process = work.start_run()
+        assert process.pid is not None
+        process.join(chance.uniform(0.4, 2.0))
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGTERM)
+        process.join(STOP_SECONDS)
+        endings.append(process.exitcode)
+        process.kill()
+        for epoch, tables in stored(work).items():
+            assert tables == undisturbed[epoch]
+    assert INTERRUPTED in endings
+    assert set(endings) <= {INTERRUPTED, INTERRUPTED_OUTSIDE, COMPLETED}
+    work.finish([epoch for epoch in EPOCHS if epoch not in stored(work)])
+    assert stored(work) == undisturbed
