@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Final
 
 from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.resources import NoProgress, Pipeline, Progress
+from valmon_pipeline.beacon.answer_archive import AnswerArchive
+from valmon_pipeline.beacon.breaker_file import BreakerFile
+from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
-from valmon_pipeline.beacon.first_ready import open_first_ready
+from valmon_pipeline.beacon.node_health import ExpectedNetwork
+from valmon_pipeline.beacon.node_pool import PROBE_SECONDS, NodePool
+from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import Settings
+from valmon_pipeline.errors import ObjectUnavailableError
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
+from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.warehouse import Warehouse
+
+NODES_FILE: Final = "nodes-{network}.json"
+"""In the home directory: which nodes failed of late."""
 
 
 def pipeline_of(
-    settings: Settings, database_url: Callable[[], str], progress: Progress | None = None
+    settings: Settings,
+    database_url: Callable[[], str],
+    progress: Progress | None = None,
+    *,
+    from_archive: bool = False,
 ) -> Pipeline:
-    """Wire a pipeline; ``database_url`` is called when the first run needs the database."""
+    """Wire a pipeline; ``database_url`` is called when the first run needs the database.
+
+    ``from_archive``: the archive answers in place of the nodes.
+    """
     watch_list = settings.watch_list
+
+    @cache
+    def warehouse() -> Warehouse:
+        return Warehouse(open_database(settings, database_url()))
+
+    archive = answer_archive(settings)
+    if from_archive:
+        open_client: OpenClient = archived_clients(archive)
+    else:
+        open_client = node_pool(settings, lambda: warehouse().network())
     return Pipeline(
         network=settings.network,
-        open_client=client_factory(settings),
-        open_warehouse=lambda: Warehouse(open_database(settings, database_url())),
+        open_client=open_client,
+        open_warehouse=warehouse,
         watch=Watch(
             indices=frozenset(watch_list.indices),
             pubkeys=frozenset(watch_list.pubkeys),
@@ -32,13 +61,27 @@ def pipeline_of(
         ),
         watch_list=watch_list,
         progress=progress or NoProgress(),
+        archive=None if from_archive else archive,
     )
 
 
-def client_factory(
-    settings: Settings,
-) -> Callable[[], AbstractAsyncContextManager[BeaconClient]]:
-    """How to open a client of the first configured node that is ready."""
+def node_pool(
+    settings: Settings, stored_network: Callable[[], NetworkIdentity | None] = lambda: None
+) -> NodePool:
+    """The configured nodes; ``stored_network`` is what the database is of, None if unknown."""
+
+    def expected() -> ExpectedNetwork | None:
+        stored = stored_network()
+        if stored is None:
+            return None
+        return ExpectedNetwork(
+            stored.config_name,
+            stored.genesis_time,
+            stored.genesis_validators_root,
+            stored.slots_per_epoch,
+            stored.slot_duration_ms,
+        )
+
     nodes = [
         NodeOptions(
             url.reveal(),
@@ -50,10 +93,38 @@ def client_factory(
         )
         for url in settings.beacon_node_urls
     ]
+    return NodePool(
+        nodes,
+        breakers=BreakerFile(settings.home / NODES_FILE.format(network=settings.network)),
+        policy=BreakerPolicy(settings.failover.failures, settings.failover.cool_down_seconds),
+        max_slots_behind=settings.failover.max_slots_behind,
+        probe_seconds=min(PROBE_SECONDS, settings.http.timeout_seconds),
+        stored_network=expected,
+        keep_answers=settings.archive.url is not None,
+    )
+
+
+def answer_archive(settings: Settings) -> AnswerArchive | None:
+    """Where answers about final epochs are kept, None if they are not."""
+    url = settings.archive.url
+    return None if url is None else AnswerArchive(url.reveal(), settings.network)
+
+
+def archived_clients(archive: AnswerArchive | None) -> OpenClient:
+    """How to open a client that answers from the archive."""
 
     @asynccontextmanager
-    async def open_client() -> AsyncIterator[BeaconClient]:
-        async with await open_first_ready(nodes) as client:
+    async def open_client(avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
+        subjects = [] if archive is None else archive.subjects()
+        if archive is None or not subjects:
+            where = "archive.url is not set" if archive is None else f"{archive.name} is empty"
+            raise ObjectUnavailableError(
+                f"there are no archived answers: {where}. They are kept from the first epoch that "
+                "is materialized with archive.url set."
+            )
+        if avoid:
+            raise ObjectUnavailableError("there is no other archive to read from")
+        async with BeaconClient.archived(archive, subjects[-1]) as client:
             yield client
 
     return open_client

@@ -18,8 +18,12 @@ from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frame
 from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
 from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
 from valmon_pipeline.assets.node_session import NodeSession, is_fault_of_node
+from valmon_pipeline.assets.raw_answers import raw_answers
+from valmon_pipeline.beacon.answer_archive import AnswerArchive
+from valmon_pipeline.beacon.archive import ArchiveError
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.open_client import OpenClient
+from valmon_pipeline.beacon.subject import asking_about, epoch_subject
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import (
     BeaconApiError,
@@ -78,6 +82,7 @@ class _Read:
     started: float
     requests: int
     bytes_received: int
+    raw: bytes | None
 
 
 class EpochMaterializer:
@@ -100,6 +105,7 @@ class EpochMaterializer:
         deadline_seconds: float = EPOCH_DEADLINE_SECONDS,
         provisional: bool = False,
         correction_reason: str = MATERIALIZED_AGAIN,
+        archive: AnswerArchive | None = None,
     ) -> None:
         self._open_client = open_client
         self._warehouse = warehouse
@@ -107,6 +113,7 @@ class EpochMaterializer:
         self._deadline_seconds = deadline_seconds
         self._provisional = provisional
         self._correction_reason = correction_reason
+        self._archive = archive
 
     def run(
         self,
@@ -185,9 +192,14 @@ class EpochMaterializer:
         started = time.monotonic()
         before = replace(reader.client.statistics)
         answers: EpochAnswers | Exception
+        raw: bytes | None = None
         try:
-            with reader.client.deadline(self._deadline_seconds):
+            with (
+                reader.client.deadline(self._deadline_seconds),
+                asking_about(epoch_subject(epoch)),
+            ):
                 answers = await reader.read(epoch, provisional=self._provisional)
+                raw = raw_answers(reader.client, reader.spec, answers)
         except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
             answers = error
         after = replace(reader.client.statistics)
@@ -196,6 +208,7 @@ class EpochMaterializer:
             started,
             after.requests - before.requests,
             after.bytes_received - before.bytes_received,
+            raw,
         )
 
     def _compute_and_store(self, spec: ChainSpec, read: _Read) -> EpochReport | Exception:
@@ -210,6 +223,7 @@ class EpochMaterializer:
             )
         except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
             return error
+        self._keep(read.answers, read.raw)
         return EpochReport(
             epoch=read.answers.epoch,
             node=read.answers.node,
@@ -221,6 +235,15 @@ class EpochMaterializer:
             finalized=read.answers.finalized,
             corrections=stored.get("corrections", 0),
         )
+
+    def _keep(self, answers: EpochAnswers, raw: bytes | None) -> None:
+        """Archive what the rows were made of; they are right without it, so it only complains."""
+        if self._archive is None or raw is None:
+            return
+        try:
+            self._archive.write(epoch_subject(answers.epoch), raw, final=answers.finalized)
+        except ArchiveError as error:
+            logger.error("the answers about epoch %d are not archived: %s", answers.epoch, error)
 
     async def _what_is_gone(self, client: BeaconClient, error: Exception) -> str | None:
         """Why trying further epochs makes no sense: the node or the database is away."""

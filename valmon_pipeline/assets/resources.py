@@ -13,6 +13,7 @@ from typing import Protocol
 
 from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import WatchList
 from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
@@ -41,7 +42,10 @@ class NoProgress:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Everything a run needs; making one opens no connection."""
+    """Everything a run needs; making one opens no connection.
+
+    ``archive`` is where the answers about final epochs are kept; None: they are not.
+    """
 
     network: str
     open_client: OpenClient
@@ -49,6 +53,7 @@ class Pipeline:
     watch: Watch
     watch_list: WatchList
     progress: Progress = field(default_factory=NoProgress)
+    archive: AnswerArchive | None = None
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -65,4 +70,5 @@ class Pipeline:
             self.watch,
             provisional=provisional,
             correction_reason=correction_reason,
+            archive=self.archive,
         )

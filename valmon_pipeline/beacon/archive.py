@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Self
+from typing import IO, Any, Final, NamedTuple, Protocol, Self
 from urllib.parse import urlencode
 
 import msgspec
@@ -50,7 +50,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``t`` is the time of the answer in Unix seconds, ``ms`` how long it took. ``phase`` says when
     it was asked: ``final`` after finality, ``live``, ``slot`` and ``head`` while it was current,
     ``static`` for what never changes. ``query`` is a mapping of names to one or several values,
-    or, with ``query_is_raw``, the query string byte for byte.
+    or, with ``query_is_raw``, the query string byte for byte. ``node`` is the node's address
+    without secrets, where several were asked.
 
     ``body`` and ``request_body`` hold JSON text: an object or array is the body itself, a string
     is a body that was not JSON (verbatim), ``null`` is an empty one. Use :attr:`content` and
@@ -69,6 +70,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     phase: str = "live"
     t: float = 0.0
     ms: float | None = None
+    node: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def content(self) -> bytes:
@@ -136,15 +138,31 @@ def read_exchanges(path: Path) -> Iterator[Exchange]:
     An incomplete last line, left by a writer that died, is skipped. Raises :class:`ArchiveError`
     naming the file and the line when anything else is wrong.
     """
+    try:
+        with path.open("rb") as file:
+            yield from read_exchanges_of(file, str(path))
+    except OSError as error:
+        raise ArchiveError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def read_exchanges_of(file: IO[bytes], name: str) -> Iterator[Exchange]:
+    """Yield the exchanges of an open archive, see :func:`read_exchanges`; errors name ``name``."""
     decoder = msgspec.json.Decoder(Exchange)
-    for number, line in enumerate(_complete_lines(path), start=1):
+    for number, line in enumerate(_complete_lines(file, name), start=1):
         try:
             yield decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArchiveError(
-                f"{path}, line {number}: not an exchange of a beacon node ({error}). "
+                f"{name}, line {number}: not an exchange of a beacon node ({error}). "
                 "Is it a recording (.jsonl.zst)?"
             ) from error
+
+
+class ExchangeSink(Protocol):
+    """Whatever takes the exchanges of a client."""
+
+    def append(self, exchange: Exchange) -> None:
+        """Take one exchange."""
 
 
 class ArchiveWriter:
@@ -200,13 +218,12 @@ class ArchiveWriter:
         self.close()
 
 
-def _complete_lines(path: Path) -> Iterator[bytes]:
+def _complete_lines(file: IO[bytes], name: str) -> Iterator[bytes]:
     """Yield the lines of a zstd file that end with a newline."""
     try:
-        with (
-            path.open("rb") as file,
-            zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as reader,
-        ):
+        with zstandard.ZstdDecompressor().stream_reader(
+            file, read_across_frames=True, closefd=False
+        ) as reader:
             unfinished: list[bytes] = []
             while chunk := reader.read(_READ_SIZE):
                 first, *more = chunk.split(b"\n")
@@ -215,11 +232,9 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
                     yield b"".join(unfinished)
                     yield from more[:-1]
                     unfinished = more[-1:]
-    except OSError as error:
-        raise ArchiveError(f"{path}: cannot be read: {error.strerror}") from error
     except zstandard.ZstdError as error:
         raise ArchiveError(
-            f"{path}: not a zstd archive, or damaged: {error}. Restore it from where it came."
+            f"{name}: not a zstd archive, or damaged: {error}. Restore it from where it came."
         ) from error
 
 
@@ -242,10 +257,11 @@ def _repair(path: Path, level: int) -> None:
         return
     repaired = path.with_name(path.name + ".repaired")
     with (
+        path.open("rb") as damaged,
         repaired.open("wb") as file,
         zstandard.ZstdCompressor(level=level).stream_writer(file, closefd=False) as writer,
     ):
-        for line in _complete_lines(path):
+        for line in _complete_lines(damaged, str(path)):
             writer.write(line + b"\n")
     repaired.replace(path)
 

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 
 from valmon_pipeline.beacon import decode
+from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.answers import (
     AttestationRewards,
     AttesterDuties,
@@ -23,7 +24,7 @@ from valmon_pipeline.beacon.answers import (
     SyncCommitteeRewards,
     SyncStatus,
 )
-from valmon_pipeline.beacon.archive import ArchiveWriter
+from valmon_pipeline.beacon.archive import ExchangeSink
 from valmon_pipeline.beacon.columns import INT64_MAX
 from valmon_pipeline.beacon.connection import Connection, NodeOptions, deadline
 from valmon_pipeline.beacon.statistics import ClientStatistics
@@ -73,6 +74,7 @@ class BeaconClient:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.archive: ExchangeSink | None = None
         self._spec: ChainSpec | None = None
         self._posts_validators = True
 
@@ -81,7 +83,7 @@ class BeaconClient:
         cls,
         options: NodeOptions,
         *,
-        archive: ArchiveWriter | None = None,
+        archive: ExchangeSink | None = None,
         phase: str = "live",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> BeaconClient:
@@ -90,7 +92,10 @@ class BeaconClient:
         ``archive`` records every answer, as of ``phase``; it stays the caller's to close.
         ``transport`` stands in for the network connection, e.g. an ``httpx.ASGITransport``.
         """
-        return cls(Connection.open(options, archive=archive, phase=phase, transport=transport))
+        connection = Connection.open(options, archive=archive, phase=phase, transport=transport)
+        client = cls(connection)
+        client.archive = archive
+        return client
 
     @classmethod
     def replay(cls, archive: Path) -> BeaconClient:
@@ -99,6 +104,16 @@ class BeaconClient:
         What the archive does not hold is an ``ObjectUnavailableError``.
         """
         return cls(Connection.replay(archive))
+
+    @classmethod
+    def archived(cls, archive: AnswerArchive, otherwise: str) -> BeaconClient:
+        """Return a client that answers from what is archived; nothing is ever sent.
+
+        It goes by the name of the node that was asked. What is asked about no subject (see
+        ``beacon.subject``) is answered from that of ``otherwise``; what is not archived is an
+        ``ObjectUnavailableError``.
+        """
+        return cls(Connection.archived(archive, otherwise))
 
     @property
     def name(self) -> str:

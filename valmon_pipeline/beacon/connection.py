@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,10 +15,12 @@ from typing import Final
 import httpx
 import msgspec
 
-from valmon_pipeline.beacon.archive import ArchiveWriter, read_exchanges
+from valmon_pipeline.beacon.answer_archive import AnswerArchive
+from valmon_pipeline.beacon.archive import ExchangeSink, read_exchanges
 from valmon_pipeline.beacon.redact import redact_url
 from valmon_pipeline.beacon.statistics import ClientStatistics
 from valmon_pipeline.beacon.transports.archive import (
+    ArchivedSubjectsTransport,
     NotInArchiveError,
     RecordingTransport,
     ReplayTransport,
@@ -85,8 +87,13 @@ class NodeOptions:
 class Connection:
     """The transports of one node, or of an archive, put together; see ``beacon.transports``."""
 
-    def __init__(self, http: httpx.AsyncClient, name: str, statistics: ClientStatistics) -> None:
-        self.name = name
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        name: str | Callable[[], str],
+        statistics: ClientStatistics,
+    ) -> None:
+        self._name = name
         self.statistics = statistics
         self._http = http
 
@@ -95,7 +102,7 @@ class Connection:
         cls,
         options: NodeOptions,
         *,
-        archive: ArchiveWriter | None = None,
+        archive: ExchangeSink | None = None,
         phase: str = "live",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> Connection:
@@ -139,6 +146,24 @@ class Connection:
             ReplayTransport(read_exchanges(archive)), statistics, MAX_ANSWER_BYTES
         )
         return cls(_http_client(transport, timeout=None), archive.name, statistics)
+
+    @classmethod
+    def archived(cls, archive: AnswerArchive, otherwise: str) -> Connection:
+        """Return a connection that answers from the archive of the subject that is asked about.
+
+        It goes by the name of the node that gave those answers. What is asked about no subject is
+        answered from that of ``otherwise``.
+        """
+        statistics = ClientStatistics()
+        archived = ArchivedSubjectsTransport(archive.read, otherwise)
+        transport = WholeBodyTransport(archived, statistics, MAX_ANSWER_BYTES)
+        http = _http_client(transport, timeout=None)
+        return cls(http, lambda: archived.node, statistics)
+
+    @property
+    def name(self) -> str:
+        """The node's address without secrets, or the archive's file name."""
+        return self._name if isinstance(self._name, str) else self._name()
 
     async def close(self) -> None:
         """Close the connections."""

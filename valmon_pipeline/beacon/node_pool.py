@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.breaker_file import BreakerFile
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
@@ -56,7 +57,8 @@ class NodePool:
     """The configured nodes; an ``OpenClient``. It keeps no connection open between two uses.
 
     ``stored_network`` says which network is stored already, None if none is yet: then the first
-    node that is used decides. ``now`` is the wall clock in Unix seconds.
+    node that is used decides. ``keep_answers`` gives every client an ``AnswerKeeper``. ``now`` is
+    the wall clock in Unix seconds.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class NodePool:
         max_slots_behind: int = 4,
         probe_seconds: float = PROBE_SECONDS,
         stored_network: Callable[[], ExpectedNetwork | None] = lambda: None,
+        keep_answers: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._nodes = _named_apart(nodes)
@@ -77,6 +80,7 @@ class NodePool:
         self._probe_seconds = probe_seconds
         self._stored_network = stored_network
         self._network: ExpectedNetwork | None = None
+        self._keep_answers = keep_answers
         self._now = now
         self._identities: dict[str, tuple[float, NodeIdentity]] = {}
 
@@ -186,7 +190,14 @@ class NodePool:
         return found
 
     def _clients(self, nodes: Iterable[NodeOptions]) -> dict[str, BeaconClient]:
-        return {options.name: BeaconClient.open(options) for options in nodes}
+        return {
+            options.name: BeaconClient.open(
+                options,
+                archive=AnswerKeeper(options.name) if self._keep_answers else None,
+                phase="final",
+            )
+            for options in nodes
+        }
 
     def _remember_probe(self, verdict: NodeHealth) -> None:
         if verdict.state in (NodeState.UNREACHABLE, NodeState.UNUSABLE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from valmon_pipeline.config import Settings
-from valmon_pipeline.pipeline import client_factory
+from valmon_pipeline.pipeline import node_pool
 
 
 def require_ready_node(settings: Settings) -> str:
@@ -16,7 +16,7 @@ def require_ready_node(settings: Settings) -> str:
     """
 
     async def ask() -> str:
-        async with client_factory(settings)() as client:
+        async with node_pool(settings)() as client:
             return client.name
 
     return asyncio.run(ask())

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import httpx
 
 from valmon_pipeline.beacon.archive import (
-    ArchiveWriter,
     Exchange,
+    ExchangeSink,
     RequestKey,
     body_as_json,
     kept_headers,
     request_key,
 )
+from valmon_pipeline.beacon.subject import current_subject
 
 PHASES: Final = ("final", "live", "slot", "head", "static")
 """Phases from the best to the last choice when a request was recorded in several."""
+
+
+_SUBJECTS_OPEN: Final = 3
+"""The epoch being read, the one being computed, and that of what has no subject."""
 
 
 class NotInArchiveError(Exception):
@@ -26,10 +32,10 @@ class NotInArchiveError(Exception):
 
 
 class RecordingTransport(httpx.AsyncBaseTransport):
-    """Writes every final answer to an archive before it is returned."""
+    """Hands every final answer to an archive before it is returned."""
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport, writer: ArchiveWriter, *, phase: str = "live"
+        self, inner: httpx.AsyncBaseTransport, writer: ExchangeSink, *, phase: str = "live"
     ) -> None:
         self._inner = inner
         self._writer = writer
@@ -61,6 +67,41 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections; the writer stays open."""
         await self._inner.aclose()
+
+
+class ArchivedSubjectsTransport(httpx.AsyncBaseTransport):
+    """Answers from the archive of the subject that is asked about (see ``beacon.subject``).
+
+    What is asked about no subject is answered from that of ``otherwise``.
+    """
+
+    def __init__(self, read: Callable[[str], list[Exchange] | None], otherwise: str) -> None:
+        self._read = read
+        self._otherwise = otherwise
+        self._opened: dict[str, tuple[ReplayTransport, str]] = {}
+
+    @property
+    def node(self) -> str:
+        """The node that gave the answers about the current subject, as far as they were read."""
+        _, node = self._opened.get(current_subject() or self._otherwise, (None, "archive"))
+        return node
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer as archived.
+
+        Raises:
+            NotInArchiveError: there is no archive of the subject, or it has no such answer.
+        """
+        subject = current_subject() or self._otherwise
+        if subject not in self._opened:
+            exchanges = await asyncio.to_thread(self._read, subject)
+            if exchanges is None:
+                raise NotInArchiveError(f"the archive has nothing about {subject}")
+            node = next((one.node for one in exchanges if isinstance(one.node, str)), "archive")
+            while len(self._opened) >= _SUBJECTS_OPEN:
+                del self._opened[next(iter(self._opened))]
+            self._opened[subject] = ReplayTransport(exchanges), node
+        return await self._opened[subject][0].handle_async_request(request)
 
 
 class ReplayTransport(httpx.AsyncBaseTransport):

@@ -1,0 +1,29 @@
+"""What a node said about an epoch, as it is archived beside the rows made of it."""
+
+from __future__ import annotations
+
+from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
+from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.beacon.subject import epoch_subject
+from valmon_pipeline.chain.spec import ChainSpec
+
+
+def raw_answers(client: BeaconClient, spec: ChainSpec, answers: EpochAnswers) -> bytes | None:
+    """The archive of an epoch that was just read; None if the client does not keep its answers.
+
+    The reader shares the blocks and registries of neighbouring epochs: those of this epoch belong
+    into its archive even if they were asked for because of another.
+    """
+    if not isinstance(client.archive, AnswerKeeper):
+        return None
+    canonical = answers.canonical
+    boundaries = (spec.first_slot(answers.epoch), spec.first_slot(answers.epoch + 1))
+    window = range(boundaries[0], spec.last_slot(answers.epoch + 1) + 1)
+    shared = {f"/eth/v1/beacon/headers/{slot}" for slot in window}
+    shared |= {f"/eth/v1/beacon/states/{slot}/validators" for slot in boundaries}
+    shared |= {
+        f"/eth/v2/beacon/blocks/0x{canonical.root_at(slot).hex()}"
+        for slot in canonical.slot.tolist()
+    }
+    return client.archive.archive_of(epoch_subject(answers.epoch), shared)
