@@ -1,4 +1,4 @@
-"""The wired graph of one network: assets, checks, jobs and resources. Nothing else.
+"""The wired graph of one network: assets, checks, jobs, sensors and resources. Nothing else.
 
 Loading opens no connection: neither the node nor the database has to be there.
 """
@@ -15,6 +15,8 @@ from valmon_pipeline.assets.epoch import epoch_assets
 from valmon_pipeline.assets.history import history_asset
 from valmon_pipeline.assets.registry import registry_assets
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.epoch_sensor import epoch_sensor
+from valmon_pipeline.automation.finality_sensor import finality_sensor
 from valmon_pipeline.config import Settings, load_settings
 from valmon_pipeline.pipeline import configured_database_url, pipeline_of
 from valmon_pipeline.storage.io_manager import PostgresIOManager
@@ -55,6 +57,10 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
                 dg.AssetSelection.assets(asset_key(network, "epoch_history")),
                 description="Load the epochs of UTC days.",
             ),
+        ],
+        sensors=[
+            epoch_sensor(settings, MATERIALIZE_EPOCHS),
+            finality_sensor(settings, MATERIALIZE_EPOCHS),
         ],
         resources={
             "pipeline": dg.ResourceDefinition.hardcoded_resource(pipeline),

@@ -12,3 +12,6 @@ REASON_TAG: Final = "valmon/reason"
 
 WORK_TAG: Final = "valmon/work"
 """``live``, ``catch_up`` or ``finality``; ``dagster.yaml`` limits how many runs catch up."""
+
+NETWORK_TAG: Final = "valmon/network"
+"""The network of the run's epochs: an instance can hold several."""

@@ -1,0 +1,157 @@
+"""The sensor that turns provisional epochs final, or has them materialized again after a reorg.
+
+An epoch's rows rest on the root of the last block of its window. When that root is on the
+finalized chain, the epoch is marked final in the tick, with one update. When it is not, the epoch
+is materialized again, and every value that differs becomes a correction.
+"""
+
+# No postponed annotations here: Dagster reads the type of `context` at definition time.
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import dagster as dg
+
+from valmon_pipeline.assets.asset_graph import asset_key
+from valmon_pipeline.assets.epoch_reader import newest_epoch_readable
+from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.epoch_runs import FINALITY, epoch_run, epochs_under_way
+from valmon_pipeline.automation.epoch_sensor import SENSOR_SECONDS
+from valmon_pipeline.automation.node_tick import ask_node
+from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.config import Settings
+from valmon_pipeline.errors import ValmonError
+from valmon_pipeline.partitions import epoch_key, register_epochs
+from valmon_pipeline.storage.finality import ProvisionalEpoch, mark_final, provisional_epochs
+
+EPOCHS_PER_TICK: Final = 64
+"""When finality returns after days without, thousands of epochs become final at once."""
+RUNS_PER_TICK: Final = 8
+
+_ANY_EPOCH: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Finalized:
+    """The newest epoch that can be final, and the finalized chain's root at each window's end.
+
+    The root is None where the node has no block in the whole window.
+    """
+
+    newest: int
+    roots: Mapping[int, bytes | None]
+
+
+def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
+    """The sensor ``finality_sensor``; what it finds changed is run by the job of that name."""
+    network = settings.network
+
+    @dg.sensor(
+        name="finality_sensor",
+        job_name=job_name,
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"pipeline"},
+        description="Marks epochs final when the block they rest on is finalized, and has those "
+        "materialized again whose chain was reorganized.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        pipeline: Pipeline = context.resources.pipeline
+        try:
+            database = pipeline.warehouse.database
+            waiting = provisional_epochs(database, up_to=_ANY_EPOCH, limit=EPOCHS_PER_TICK)
+            if not waiting:
+                return dg.SensorResult(skip_reason="every stored epoch is final")
+            finalized = _finalized(pipeline, waiting)
+            same = {
+                epoch.epoch: epoch.window_root
+                for epoch in waiting
+                if finalized.roots.get(epoch.epoch) == epoch.window_root
+            }
+            marked = mark_final(database, same)
+        except ValmonError as error:
+            context.log.warning(str(error))
+            return dg.SensorResult(skip_reason=str(error))
+        events = [_observation(network, epoch, same[epoch]) for epoch in marked]
+        reorganized = [
+            epoch.epoch
+            for epoch in waiting
+            if finalized.roots.get(epoch.epoch) and epoch.epoch not in same
+        ]
+        if reorganized:
+            requests = _requests(context.instance, network, reorganized, finalized)
+            if requests:
+                return dg.SensorResult(run_requests=requests, asset_events=events)
+        return dg.SensorResult(
+            skip_reason=_summary(waiting, finalized, marked, reorganized), asset_events=events
+        )
+
+    return sensor
+
+
+def _finalized(pipeline: Pipeline, waiting: Sequence[ProvisionalEpoch]) -> _Finalized:
+    async def read(client: BeaconClient) -> _Finalized:
+        checkpoints = await client.finality_checkpoints("head")
+        newest = newest_epoch_readable(checkpoints.finalized.epoch)
+        epochs = [epoch.epoch for epoch in waiting if epoch.epoch <= newest]
+        roots = await asyncio.gather(*(_root_at_end(client, epoch) for epoch in epochs))
+        return _Finalized(newest, dict(zip(epochs, roots, strict=True)))
+
+    return ask_node(pipeline, read)
+
+
+async def _root_at_end(client: BeaconClient, epoch: int) -> bytes | None:
+    """The canonical root at the last slot of the window of ``epoch``, None without any block."""
+    spec = await client.spec()
+    for slot in range(spec.last_slot(epoch + 1), spec.first_slot(epoch) - 1, -1):
+        header = await client.header(slot)
+        if header is not None:
+            return header.root
+    return None
+
+
+def _requests(
+    instance: dg.DagsterInstance, network: str, epochs: Sequence[int], finalized: _Finalized
+) -> list[dg.RunRequest]:
+    """Runs for reorganized epochs; a run that failed is repeated when finality has moved on."""
+    register_epochs(instance, network, epochs)
+    under_way = epochs_under_way(instance, network)
+    return [
+        epoch_run(
+            network,
+            epoch,
+            FINALITY,
+            f"finality:{network}:{epoch}:at:{finalized.newest}",
+            reason="reorg",
+        )
+        for epoch in epochs
+        if epoch not in under_way
+    ][:RUNS_PER_TICK]
+
+
+def _observation(network: str, epoch: int, window_root: bytes) -> dg.AssetObservation:
+    return dg.AssetObservation(
+        asset_key(network, "network_epochs"),
+        partition=epoch_key(epoch),
+        description=f"epoch {epoch} is final",
+        metadata={"finalized": True, "window_root": f"0x{window_root.hex()}"},
+    )
+
+
+def _summary(
+    waiting: Sequence[ProvisionalEpoch],
+    finalized: _Finalized,
+    marked: Sequence[int],
+    reorganized: Sequence[int],
+) -> str:
+    parts = [f"epochs up to {finalized.newest} can be final"]
+    if marked:
+        parts.append(f"marked final: {marked[0]}..{marked[-1]} ({len(marked)})")
+    if reorganized:
+        parts.append(f"being materialized again after a reorg: {list(reorganized)[:5]}")
+    if unknown := [epoch for epoch, root in finalized.roots.items() if root is None]:
+        parts.append(f"the node has no block in the windows of {unknown[:5]}")
+    if not finalized.roots:
+        parts.append(f"the oldest provisional epoch is {waiting[0].epoch}")
+    return "; ".join(parts)
