@@ -1,0 +1,120 @@
+"""Follows the chain slot by slot, within the ticks of one sensor: no run is started for a slot."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import dagster as dg
+from dagster._core.definitions.metadata import RawMetadataValue
+
+from valmon_pipeline.assets.asset_graph import asset_key
+from valmon_pipeline.assets.live import LiveFollower, LiveReport
+from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.errors import BeaconApiError, ChainRuleViolationError
+from valmon_pipeline.partitions import epoch_key
+
+MINIMUM_INTERVAL_SECONDS: Final = 2
+"""Dagster evaluates sensors on a grid of five seconds and rounds intervals up to it."""
+LIVE_TABLES: Final = {
+    "chain_head": "Head and finality of the chain, as the node last reported them.",
+    "live_slots": "Slots as the live service saw them.",
+    "live_events": "Missed and late proposals, slashings, exits, status changes and reorgs.",
+}
+
+
+def live_assets(network: str) -> list[dg.AssetSpec]:
+    """The tables that the slot sensor fills, so that the UI shows them and their events."""
+    return [
+        dg.AssetSpec(asset_key(network, table), group_name="live", description=description)
+        for table, description in LIVE_TABLES.items()
+    ]
+
+
+def slot_sensor(
+    network: str, pipeline: Pipeline, polling_interval_slots: int
+) -> dg.SensorDefinition:
+    """The sensor that looks at the head.
+
+    What it remembers between ticks is in the tables (see ``assets.live``), not in a cursor: a tick
+    that Dagster repeats finds its work done. It reports an event to Dagster at the first look in an
+    epoch and when something happened to a validator or the chain, not for every slot.
+    """
+    follower = LiveFollower(
+        pipeline.open_client, lambda: pipeline.warehouse, pipeline.watch, polling_interval_slots
+    )
+
+    @dg.sensor(
+        name="slot_sensor",
+        minimum_interval_seconds=MINIMUM_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Follows the head: slots, live snapshots of the watched validators, missed "
+        "and late proposals, slashings, exits, and the duties of the next epoch.",
+    )
+    def follow_slots(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        started = time.monotonic()
+        try:
+            report = follower.look()
+        except (BeaconApiError, ChainRuleViolationError) as error:
+            seconds = time.monotonic() - started
+            return dg.SkipReason(f"nothing stored: {error} [{seconds:.2f} s]")
+        return dg.SensorResult(
+            asset_events=_events(network, report, context.cursor),
+            skip_reason=report.summary(),
+            cursor=str(report.head_epoch),
+        )
+
+    return follow_slots
+
+
+def _events(
+    network: str, report: LiveReport, cursor: str | None
+) -> list[dg.AssetMaterialization | dg.AssetObservation]:
+    events: list[dg.AssetMaterialization | dg.AssetObservation] = []
+    metadata: dict[str, RawMetadataValue] = {"node": report.node, "slot": report.head_slot}
+    if cursor != str(report.head_epoch):
+        events.append(
+            dg.AssetObservation(
+                asset_key(network, "chain_head"),
+                metadata={
+                    **metadata,
+                    "epoch": report.head_epoch,
+                    "finalized_epoch": report.finalized_epoch,
+                    "slots_behind_the_clock": report.slots_behind,
+                },
+            )
+        )
+    if report.events:
+        rows = [
+            dg.TableRecord(
+                {
+                    "slot": event.slot,
+                    "event_type": event.event_type,
+                    "validator_index": ""
+                    if event.validator_index is None
+                    else event.validator_index,
+                    "detail": event.detail,
+                }
+            )
+            for event in report.events[:20]
+        ]
+        events.append(
+            dg.AssetMaterialization(
+                asset_key(network, "live_events"),
+                metadata={
+                    **metadata,
+                    "events": len(report.events),
+                    "first": dg.MetadataValue.table(records=rows),
+                },
+            )
+        )
+    if report.duties_ahead is not None:
+        following = report.duties_ahead.frames[report.duties_ahead.epoch]
+        events.append(
+            dg.AssetObservation(
+                asset_key(network, "attestation_duties"),
+                partition=epoch_key(report.duties_ahead.epoch),
+                metadata={**metadata, "duties_ahead": len(following["attestation_duties"])},
+            )
+        )
+    return events
