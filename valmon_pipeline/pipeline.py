@@ -17,7 +17,7 @@ from valmon_pipeline.beacon.node_health import ExpectedNetwork
 from valmon_pipeline.beacon.node_pool import PROBE_SECONDS, NodePool
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import Settings
-from valmon_pipeline.errors import ObjectUnavailableError
+from valmon_pipeline.errors import ConfigurationError, ObjectUnavailableError
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.network_identity import NetworkIdentity
@@ -46,7 +46,7 @@ def pipeline_of(
 
     archive = answer_archive(settings)
     if from_archive:
-        open_client: OpenClient = archived_clients(archive)
+        open_client: OpenClient = _archived_clients(settings)
     else:
         open_client = node_pool(settings, lambda: warehouse().network())
     return Pipeline(
@@ -110,21 +110,34 @@ def answer_archive(settings: Settings) -> AnswerArchive | None:
     return None if url is None else AnswerArchive(url.reveal(), settings.network)
 
 
-def archived_clients(archive: AnswerArchive | None) -> OpenClient:
+def require_archive(settings: Settings) -> AnswerArchive:
+    """The archive that answers in place of a node.
+
+    Raises:
+        ConfigurationError: no archive is configured.
+        ObjectUnavailableError: there is nothing in it.
+        ArchiveError: it cannot be read.
+    """
+    archive = answer_archive(settings)
+    if archive is None:
+        raise ConfigurationError("there are no archived answers: archive.url is not set")
+    if not archive.subjects():
+        raise ObjectUnavailableError(
+            f"there are no archived answers: {archive.name} is empty. They are kept from the first "
+            "epoch that is materialized with archive.url set."
+        )
+    return archive
+
+
+def _archived_clients(settings: Settings) -> OpenClient:
     """How to open a client that answers from the archive."""
 
     @asynccontextmanager
     async def open_client(avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
-        subjects = [] if archive is None else archive.subjects()
-        if archive is None or not subjects:
-            where = "archive.url is not set" if archive is None else f"{archive.name} is empty"
-            raise ObjectUnavailableError(
-                f"there are no archived answers: {where}. They are kept from the first epoch that "
-                "is materialized with archive.url set."
-            )
         if avoid:
             raise ObjectUnavailableError("there is no other archive to read from")
-        async with BeaconClient.archived(archive, subjects[-1]) as client:
+        archive = require_archive(settings)
+        async with BeaconClient.archived(archive, archive.subjects()[-1]) as client:
             yield client
 
     return open_client

@@ -18,9 +18,8 @@ from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frame
 from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
 from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
 from valmon_pipeline.assets.node_session import NodeSession, is_fault_of_node
-from valmon_pipeline.assets.raw_answers import raw_answers
+from valmon_pipeline.assets.raw_answers import keep, raw_answers
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
-from valmon_pipeline.beacon.archive import ArchiveError
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.subject import asking_about, epoch_subject
@@ -223,7 +222,9 @@ class EpochMaterializer:
             )
         except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
             return error
-        self._keep(read.answers, read.raw)
+        if self._archive is not None and read.raw is not None:
+            subject = epoch_subject(read.answers.epoch)
+            keep(self._archive, subject, read.raw, final=read.answers.finalized)
         return EpochReport(
             epoch=read.answers.epoch,
             node=read.answers.node,
@@ -235,15 +236,6 @@ class EpochMaterializer:
             finalized=read.answers.finalized,
             corrections=stored.get("corrections", 0),
         )
-
-    def _keep(self, answers: EpochAnswers, raw: bytes | None) -> None:
-        """Archive what the rows were made of; they are right without it, so it only complains."""
-        if self._archive is None or raw is None:
-            return
-        try:
-            self._archive.write(epoch_subject(answers.epoch), raw, final=answers.finalized)
-        except ArchiveError as error:
-            logger.error("the answers about epoch %d are not archived: %s", answers.epoch, error)
 
     async def _what_is_gone(self, client: BeaconClient, error: Exception) -> str | None:
         """Why trying further epochs makes no sense: the node or the database is away."""

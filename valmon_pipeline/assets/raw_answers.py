@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
+from valmon_pipeline.beacon.archive import ArchiveError
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.subject import epoch_subject
 from valmon_pipeline.chain.spec import ChainSpec
+
+logger = logging.getLogger(__name__)
 
 
 def raw_answers(client: BeaconClient, spec: ChainSpec, answers: EpochAnswers) -> bytes | None:
@@ -27,3 +33,11 @@ def raw_answers(client: BeaconClient, spec: ChainSpec, answers: EpochAnswers) ->
         for slot in canonical.slot.tolist()
     }
     return client.archive.archive_of(epoch_subject(answers.epoch), shared)
+
+
+def keep(archive: AnswerArchive, subject: str, raw: bytes, *, final: bool) -> None:
+    """Archive what rows were made of; the rows are right without it, so failing only complains."""
+    try:
+        archive.write(subject, raw, final=final)
+    except ArchiveError as error:
+        logger.error("the answers about %s are not archived: %s", subject, error)

@@ -10,8 +10,11 @@ import pandas as pd
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.materialization import network_identity
+from valmon_pipeline.assets.raw_answers import keep
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.validators import validator_labels_frame, validators_frame
+from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
+from valmon_pipeline.beacon.subject import VALIDATORS_SUBJECT, asking_about
 from valmon_pipeline.beacon.validator_ids import EVERYONE
 from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.config import WatchList
@@ -79,11 +82,16 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
 
 
 async def _read_watched(pipeline: Pipeline) -> ValidatorRegistry:
-    async with pipeline.open_client() as client:
-        reader = await EpochReader.open(client, pipeline.watch)
-        pipeline.warehouse.bind_network(network_identity(reader))
-        ids = EVERYONE if pipeline.watch.network else pipeline.watch.ids
-        return await client.validators("finalized", ids)
+    ids = EVERYONE if pipeline.watch.network else pipeline.watch.ids
+    with asking_about(VALIDATORS_SUBJECT):
+        async with pipeline.open_client() as client:
+            reader = await EpochReader.open(client, pipeline.watch)
+            pipeline.warehouse.bind_network(network_identity(reader))
+            registry = await client.validators("finalized", ids)
+            if pipeline.archive is not None and isinstance(client.archive, AnswerKeeper):
+                raw = client.archive.archive_of(VALIDATORS_SUBJECT)
+                keep(pipeline.archive, VALIDATORS_SUBJECT, raw, final=True)
+    return registry
 
 
 def label_rows(watch_list: WatchList, registry: ValidatorRegistry) -> list[tuple[int, str, str]]:

@@ -61,7 +61,7 @@ class AnswerKeeper:
         while len(self._by_subject) > _SUBJECTS_KEPT:
             del self._by_subject[next(iter(self._by_subject))]
 
-    def archive_of(self, subject: str, shared_paths: Collection[str]) -> bytes:
+    def archive_of(self, subject: str, shared_paths: Collection[str] = ()) -> bytes:
         """Return an archive of a subject; ``shared_paths`` may have been asked about another."""
         frames = dict(self._general)
         for other in self._by_subject.values():

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Final
 
+VALIDATORS_SUBJECT: Final = "validators"
+"""The subject of what is asked about the watched validators as such."""
 _SUBJECT: ContextVar[str | None] = ContextVar("beacon_subject", default=None)
 
 

@@ -40,11 +40,18 @@ from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.errors import PartitionsFailedError
 from valmon_pipeline.partitions import EpochRange
+from valmon_pipeline.pipeline import require_archive
 
 
 @app.command()
 def backfill(
     epochs: Annotated[str, typer.Argument(help="FIRST..LAST, both included, e.g. 5..20.")],
+    from_archive: Annotated[
+        bool,
+        typer.Option(
+            "--from-archive", help="Ask no node: compute the epochs from archived answers."
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Materialize epochs: read, compute and store each; what was stored of them is replaced.
@@ -53,6 +60,11 @@ def backfill(
     """
     wanted = EpochRange.parse(epochs)
     installation = load(config)
+    if from_archive:
+        require_archive(installation.settings)
+        with dagster_ready(installation) as (database_url, instance):
+            run_epochs(installation, database_url, instance, [*wanted], from_archive=True)
+        return
     with _node_to_ask(installation) as ready:
         check_node(ready)
         with dagster_ready(ready) as (database_url, instance):
@@ -84,6 +96,8 @@ def run_epochs(
     database_url: str,
     instance: dg.DagsterInstance,
     epochs: Collection[int],
+    *,
+    from_archive: bool = False,
 ) -> None:
     """Refresh the validators and materialize epochs behind a progress bar.
 
@@ -91,7 +105,9 @@ def run_epochs(
         PartitionsFailedError: some epochs failed; with the reason for each.
     """
     with _progress_bar(len(epochs)) as progress:
-        runner = Backfill(installation.settings, database_url, instance, progress)
+        runner = Backfill(
+            installation.settings, database_url, instance, progress, from_archive=from_archive
+        )
         runner.refresh_validators()
         runner.run(epochs)
     say(f"{len(progress.stored_epochs)} of {len(epochs)} epochs stored")

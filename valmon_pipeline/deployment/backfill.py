@@ -48,7 +48,10 @@ class BackfillProgress:
 
 
 class Backfill:
-    """Runs epochs of one installation; the database must be up."""
+    """Runs epochs of one installation; the database must be up.
+
+    ``from_archive``: no node is asked, the archive has their answers.
+    """
 
     def __init__(
         self,
@@ -56,11 +59,13 @@ class Backfill:
         database_url: str,
         instance: dg.DagsterInstance,
         progress: BackfillProgress,
+        *,
+        from_archive: bool = False,
     ) -> None:
         self._settings = settings
         self._instance = instance
         self._progress = progress
-        pipeline = pipeline_of(settings, lambda: database_url, progress)
+        pipeline = pipeline_of(settings, lambda: database_url, progress, from_archive=from_archive)
         self._clients = CancellableClients(pipeline.open_client)
         self._pipeline = replace(pipeline, open_client=self._clients)
         self._definitions = build_definitions(settings, self._pipeline)

@@ -1,0 +1,125 @@
+"""``valmon nodes``: which beacon nodes can be read from, and why not the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+
+from valmon_pipeline.beacon.circuit_breaker import BreakerState
+from valmon_pipeline.beacon.node_pool import NodeReport
+from valmon_pipeline.cli.application import (
+    ConfigOption,
+    JsonOption,
+    app,
+    load,
+    output,
+    print_json,
+    say,
+)
+from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.errors import ConfigurationError, StorageError
+from valmon_pipeline.pipeline import configured_database_url, node_pool, open_database
+from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.warehouse import Warehouse
+
+
+@app.command()
+def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Ask every configured beacon node how it is; the first ready one is read from.
+
+    Ends with exit code 1 if none is ready.
+    """
+    installation = load(config)
+    if not installation.settings.beacon_node_urls:
+        raise ConfigurationError("no beacon node is configured: set beacon_node_url")
+    pool = node_pool(installation.settings, lambda: _stored_network(installation))
+    reports = asyncio.run(pool.reports())
+    used = next((report.health.name for report in reports if _is_rested(report)), None)
+    used = used or next((one.health.name for one in reports if one.health.is_ready), None)
+    if as_json:
+        print_json({"used": used, "nodes": [_as_json(report) for report in reports]})
+    else:
+        output.print(_table(reports, used))
+        for report in reports:
+            if not report.health.is_ready:
+                say(f"{report.health.name}: {report.health.reason}")
+            elif report.breaker.failures:
+                say(f"{report.health.name}: {_last_failure(report)}")
+    if used is None:
+        raise typer.Exit(1)
+
+
+def _is_rested(report: NodeReport) -> bool:
+    return report.health.is_ready and report.breaker_state is not BreakerState.OPEN
+
+
+def _stored_network(installation: Installation) -> NetworkIdentity | None:
+    """What the database is of, if it runs; the nodes can be compared with each other without it."""
+    settings = installation.settings
+    try:
+        database = open_database(settings, configured_database_url(settings))
+        try:
+            return Warehouse(database).network()
+        finally:
+            database.close()
+    except StorageError:
+        return None
+
+
+def _table(reports: Sequence[NodeReport], used: str | None) -> Table:
+    table = Table(
+        "",
+        Column("node", overflow="fold"),
+        "state",
+        Column("head", justify="right"),
+        Column("behind", justify="right"),
+        Column("ms", justify="right"),
+        "breaker",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption="→ is read from; breaker (failures in a row): an open one is left alone",
+        caption_justify="left",
+    )
+    for report in reports:
+        health = report.health
+        style = "green" if health.is_ready else "red"
+        table.add_row(
+            "→" if health.name == used else "",
+            health.name,
+            f"[{style}]{health.state}[/]",
+            "–" if health.head_slot is None else str(health.head_slot),
+            "–" if health.slots_behind is None else str(health.slots_behind),
+            f"{health.seconds * 1000:.0f}",
+            f"{report.breaker_state} ({report.breaker.failures})",
+        )
+    return table
+
+
+def _as_json(report: NodeReport) -> dict[str, Any]:
+    breaker = report.breaker
+    return {
+        **asdict(report.health),
+        "breaker": report.breaker_state,
+        "failures": breaker.failures,
+        "last_error": breaker.last_error,
+        "last_error_at": _moment(breaker.last_error_at),
+    }
+
+
+def _last_failure(report: NodeReport) -> str:
+    moment = _moment(report.breaker.last_error_at)
+    return f"failed {report.breaker.failures} times, last at {moment}: {report.breaker.last_error}"
+
+
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
