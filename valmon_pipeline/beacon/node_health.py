@@ -111,19 +111,20 @@ async def probe(client: BeaconClient, seconds: float, known: NodeIdentity | None
 
 
 def assess(
-    probes: Sequence[NodeProbe], expected: ExpectedNetwork | None, max_slots_behind: int
+    probes: Sequence[NodeProbe],
+    expected: ExpectedNetwork | None,
+    max_slots_behind: int,
+    reference: NodeIdentity | None = None,
 ) -> list[NodeHealth]:
     """Judge nodes by what they said, in the order of preference.
 
-    Without an ``expected`` network it is the one of the first node that answered; the constants are
-    always compared with that node's. Forks that no head has reached may differ: nodes are upgraded
-    one after the other.
+    The constants are compared with those of ``reference``, the node that was used last, or else of
+    the first one that answered; without an ``expected`` network it is that node's, too. Forks that
+    no head has reached may differ: nodes are upgraded one after the other.
     """
-    reference: NodeIdentity | None = None
-    for one in probes:
-        if one.identity is not None and expected in (None, one.identity.network):
-            reference = one.identity
-            break
+    if reference is None:
+        answered = (one.identity for one in probes if one.identity is not None)
+        reference = next((one for one in answered if expected in (None, one.network)), None)
     if expected is None and reference is not None:
         expected = reference.network
     unfit = [_unfit(one, expected, reference) for one in probes]

@@ -80,6 +80,7 @@ class NodePool:
         self._probe_seconds = probe_seconds
         self._stored_network = stored_network
         self._network: ExpectedNetwork | None = None
+        self._reference: NodeIdentity | None = None
         self._keep_answers = keep_answers
         self._now = now
         self._identities: dict[str, tuple[float, NodeIdentity]] = {}
@@ -165,7 +166,8 @@ class NodePool:
             chosen = next((verdict.name for verdict in found if verdict.is_ready), None)
             if chosen is None:
                 return None
-            self._network = self._network or self._identities[chosen][1].network
+            self._reference = self._identities[chosen][1]
+            self._network = self._network or self._reference.network
             return clients.pop(chosen)
         finally:
             await _close(clients.values())
@@ -175,7 +177,7 @@ class NodePool:
             # In a thread: the answer is in the database.
             self._network = await asyncio.to_thread(self._stored_network)
         probes = await asyncio.gather(*(self._probe(client) for client in clients.values()))
-        return assess(probes, self._network, self._max_slots_behind)
+        return assess(probes, self._network, self._max_slots_behind, self._reference)
 
     async def _probe(self, client: BeaconClient) -> NodeProbe:
         """Ask a node who it is, too, unless it said so not long ago and was up ever since."""
