@@ -1,8 +1,8 @@
 """End what reads from a node, from another thread.
 
-Dagster answers a signal with an exception of its own, in the thread that executes a run. An event
-loop that is just running there puts it into whichever task is at work, where it may be lost, and
-the run goes on. So runs are executed aside, and cancelled by what they all do: use a client.
+In the main thread Dagster handles signals itself while it executes a run: one that comes between
+two steps may be dropped, one that ends a run is no reason not to start the next. So the runs of a
+command are executed aside, and cancelled by what they all do: use a client.
 """
 
 from __future__ import annotations

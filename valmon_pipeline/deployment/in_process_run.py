@@ -48,7 +48,7 @@ def execute(
         tags={**job.run_tags, **tags, MAX_RETRIES_TAG: "0"},
         remote_job_origin=_REPOSITORY.get_job_origin(job.name),
     )
-    # In the main thread Dagster would handle signals itself, and carry on afterwards.
+    # In the main thread Dagster would handle signals itself; see cancellation.
     with ThreadPoolExecutor(1, "run") as aside:
         execution = aside.submit(execute_run, InMemoryJob(job), run, instance)
         try:
