@@ -1,0 +1,107 @@
+"""``valmon backfill`` without anything running: it brings what it needs and takes it away again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from valmon_pipeline_tests.cli.conftest import InProcess
+from valmon_pipeline_tests.cli.home import Finished, Home
+from valmon_pipeline_tests.conftest import temporary_home
+
+AWAY = {"VALMON_BEACON_URL": "http://127.0.0.1:9", "VALMON_WATCH": "network"}
+"""Port 9 is reserved for a service that nobody runs."""
+
+
+@pytest.fixture(scope="module")
+def filled_home() -> Iterator[Home]:
+    with temporary_home() as path:
+        yield Home(path)
+
+
+@pytest.fixture(scope="module")
+def first(filled_home: Home) -> Finished:
+    return filled_home.run("backfill", "5..8")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("up")
+def test_the_demo_needs_nothing(first: Finished, filled_home: Home) -> None:
+    assert (first.code, first.out) == (0, "4 of 4 epochs stored\n"), first.err
+    assert "4 of 4 epochs" in first.err
+    assert filled_home.processes() == []
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("up")
+def test_epochs_that_are_not_final_fail_with_a_reason_each(
+    first: Finished, filled_home: Home
+) -> None:
+    done = filled_home.run("backfill", "40..44")
+    assert (done.code, done.out) == (1, "2 of 5 epochs stored\n"), done.err
+    reasons = done.err[done.err.index("3 of 5 epochs failed:") :].splitlines()[1:]
+    assert len(reasons) == 3
+    for epoch, reason in zip((42, 43, 44), reasons, strict=True):
+        assert reason.startswith(f"epoch {epoch}: ")
+        assert f"when epoch {epoch + 2} is finalized" in reason
+        assert "http://127.0.0.1:" in reason
+    assert filled_home.processes() == []
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("up")
+def test_what_is_stored_can_be_read_without_anything_running(
+    first: Finished, filled_home: Home
+) -> None:
+    assert first.code == 0
+    shown = filled_home.run("validator", "0", "-e", "5..8", "--json").json
+    assert [row["epoch"] for row in shown["epochs"]] == [5, 6, 7, 8]
+    assert filled_home.processes() == []
+
+
+def test_a_node_that_is_away_is_told_before_anything_is_started(
+    valmon: InProcess, home: Home
+) -> None:
+    started = time.monotonic()
+    done = valmon("backfill", "5..8", **AWAY)
+    assert done.code == 1
+    assert "no beacon node can be used" in done.err
+    assert "http://127.0.0.1:9" in done.err
+    assert time.monotonic() - started < 20
+    assert not (home.path / "postgres").exists()
+
+
+def test_up_with_a_node_that_is_away_starts_nothing(valmon: InProcess, home: Home) -> None:
+    done = valmon("up", **AWAY)
+    assert done.code == 1
+    assert "no beacon node can be used" in done.err
+    assert not (home.path / "postgres").exists()
+    assert not (home.path / "up.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "advice"),
+    [("8..5", "did you mean 5..8"), ("five", "write FIRST..LAST"), ("5-8", "write FIRST..LAST")],
+)
+@pytest.mark.parametrize("command", [("backfill",), ("up", "-e"), ("validator", "1", "-e")])
+def test_a_wrong_range_is_refused_at_once(
+    valmon: InProcess, home: Home, command: tuple[str, ...], epochs: str, advice: str
+) -> None:
+    done = valmon(*command, epochs)
+    assert done.code == 2
+    assert advice in done.err
+    assert list(home.path.iterdir()) == []
+
+
+def test_validators_without_a_node_are_refused(valmon: InProcess) -> None:
+    done = valmon("backfill", "5", VALMON_VALIDATORS="1,2")
+    assert done.code == 2
+    assert "VALMON_BEACON_URL" in done.err
+
+
+def test_a_node_without_validators_is_refused(valmon: InProcess) -> None:
+    done = valmon("backfill", "5", VALMON_BEACON_URL="http://127.0.0.1:9")
+    assert done.code == 2
+    assert "VALMON_WATCH=network" in done.err
