@@ -17,6 +17,7 @@ from valmon_pipeline.assets.registry import registry_assets
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.epoch_sensor import epoch_sensor
 from valmon_pipeline.automation.finality_sensor import finality_sensor
+from valmon_pipeline.automation.slot_sensor import live_assets, slot_sensor
 from valmon_pipeline.config import Settings, load_settings
 from valmon_pipeline.pipeline import configured_database_url, pipeline_of
 from valmon_pipeline.storage.io_manager import PostgresIOManager
@@ -32,10 +33,11 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
     with warnings.catch_warnings():
         # Backfill policies are what makes one run of many epochs; they are announced as beta.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = [
+        assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
             registry_assets(network),
             epoch_assets(network, settings.backfill.max_epochs_per_run),
             history_asset(network, settings.history.first_day),
+            *live_assets(network),
         ]
     return dg.Definitions(
         assets=assets,
@@ -59,6 +61,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             ),
         ],
         sensors=[
+            slot_sensor(settings),
             epoch_sensor(settings, MATERIALIZE_EPOCHS),
             finality_sensor(settings, MATERIALIZE_EPOCHS),
         ],

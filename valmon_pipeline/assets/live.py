@@ -34,7 +34,7 @@ from valmon_pipeline.beacon.connection import deadline
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.errors import BeaconApiError
+from valmon_pipeline.errors import BeaconApiError, BeaconUnreachableError
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.warehouse import Warehouse
 
@@ -117,12 +117,17 @@ class LiveFollower:
             ChainChangedError: the chain changed while it was read; nothing was stored.
             StorageError: the database is away or holds another network; nothing was stored.
         """
-        return asyncio.run(self._look())
+        try:
+            return asyncio.run(self._look())
+        except TimeoutError:
+            raise BeaconUnreachableError(
+                f"no beacon node answered within {LOOK_SECONDS:g} s; asked again at the next look"
+            ) from None
 
     async def _look(self) -> LiveReport:
         started = time.monotonic()
         with deadline(LOOK_SECONDS):
-            async with self._open_client() as client:
+            async with asyncio.timeout(LOOK_SECONDS), self._open_client() as client:
                 reader = await EpochReader.open(client, self._watch)
                 warehouse = self._bound(reader)
                 spec = reader.spec

@@ -1,7 +1,6 @@
 """Follows the chain slot by slot, within the ticks of one sensor: no run is started for a slot."""
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster reads the type of `context` at definition time.
 import time
 from typing import Final
 
@@ -11,7 +10,8 @@ from dagster._core.definitions.metadata import RawMetadataValue
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.live import LiveFollower, LiveReport
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.errors import BeaconApiError, ChainRuleViolationError
+from valmon_pipeline.config import Settings
+from valmon_pipeline.errors import ValmonError
 from valmon_pipeline.partitions import epoch_key
 
 MINIMUM_INTERVAL_SECONDS: Final = 2
@@ -31,40 +31,50 @@ def live_assets(network: str) -> list[dg.AssetSpec]:
     ]
 
 
-def slot_sensor(
-    network: str, pipeline: Pipeline, polling_interval_slots: int
-) -> dg.SensorDefinition:
-    """The sensor that looks at the head.
+def slot_sensor(settings: Settings) -> dg.SensorDefinition:
+    """The sensor ``slot_sensor``, which looks at the head.
 
     What it remembers between ticks is in the tables (see ``assets.live``), not in a cursor: a tick
     that Dagster repeats finds its work done. It reports an event to Dagster at the first look in an
     epoch and when something happened to a validator or the chain, not for every slot.
     """
-    follower = LiveFollower(
-        pipeline.open_client, lambda: pipeline.warehouse, pipeline.watch, polling_interval_slots
-    )
+    followers: dict[int, LiveFollower] = {}
+
+    def follower_of(pipeline: Pipeline) -> LiveFollower:
+        """One for all ticks of this process: it keeps the last snapshot in memory."""
+        if id(pipeline) not in followers:
+            followers[id(pipeline)] = LiveFollower(
+                pipeline.open_client,
+                lambda: pipeline.warehouse,
+                pipeline.watch,
+                settings.polling_interval_slots,
+            )
+        return followers[id(pipeline)]
 
     @dg.sensor(
         name="slot_sensor",
         minimum_interval_seconds=MINIMUM_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"pipeline"},
         description="Follows the head: slots, live snapshots of the watched validators, missed "
         "and late proposals, slashings, exits, and the duties of the next epoch.",
     )
-    def follow_slots(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        pipeline: Pipeline = context.resources.pipeline
         started = time.monotonic()
         try:
-            report = follower.look()
-        except (BeaconApiError, ChainRuleViolationError) as error:
+            report = follower_of(pipeline).look()
+        except ValmonError as error:
+            context.log.warning(str(error))
             seconds = time.monotonic() - started
-            return dg.SkipReason(f"nothing stored: {error} [{seconds:.2f} s]")
+            return dg.SensorResult(skip_reason=f"nothing stored: {error} [{seconds:.2f} s]")
         return dg.SensorResult(
-            asset_events=_events(network, report, context.cursor),
+            asset_events=_events(settings.network, report, context.cursor),
             skip_reason=report.summary(),
             cursor=str(report.head_epoch),
         )
 
-    return follow_slots
+    return sensor
 
 
 def _events(

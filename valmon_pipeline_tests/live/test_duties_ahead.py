@@ -27,10 +27,12 @@ def test_duties_ahead_are_those_of_the_epoch(open_chain: OpenChain, tables: Ware
     assert sync["seats"].tolist() == judged["seats"].tolist()
     assert sync["validator_index"].tolist() == judged["validator_index"].tolist()
     assert sync["due"].tolist() == [0] * len(sync)
-    proposers = tables.read("proposer_duties", epochs=[13])
+    # Before Fulu the next epoch's proposers are not certain yet.
+    proposers = tables.read("proposer_duties")
+    assert set(proposers["epoch"]) == {12}
     assert set(proposers["outcome"]) == {"scheduled"}
-    expected = frames["proposer_duties"]["validator_index"].tolist()
-    assert proposers["validator_index"].tolist() == expected
+    expected = compute(chain.url, ALL, [12]).frames[12].tables["proposer_duties"]
+    assert proposers["validator_index"].tolist() == expected["validator_index"].tolist()
 
 
 def test_they_are_read_once_an_epoch(open_chain: OpenChain, tables: Warehouse) -> None:
