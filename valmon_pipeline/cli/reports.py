@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import pandas as pd
@@ -26,6 +27,7 @@ from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.up_state import running_up
 from valmon_pipeline.partitions import EpochRange
 from valmon_pipeline.pipeline import open_database
+from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.queries import (
     group_summary,
     storage_status,
@@ -45,14 +47,24 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     ui = None if up is None else up.ui_url
     with _warehouse(installation) as warehouse:
         stored = storage_status(warehouse)
+        head = read_chain_head(warehouse, datetime.now(UTC))
         address = warehouse.database.address
     if as_json:
-        print_json({"up": up is not None, "ui_url": ui, "database": address, "stored": stored})
+        print_json(
+            {
+                "up": up is not None,
+                "ui_url": ui,
+                "database": address,
+                "head": head,
+                "stored": stored,
+            }
+        )
         return
     services = "not running" if up is None else f"up, {ui or 'still starting'}"
     say(f"network   {installation.settings.network}")
     say(f"database  {address}")
     say(f"services  {services}")
+    say(f"head      {_head(head)}")
     if stored.epoch_count == 0:
         say("epochs    none stored yet: run `valmon backfill FIRST..LAST`")
         return
@@ -121,6 +133,16 @@ def print_summary(warehouse: Warehouse, epochs: Sequence[int], category: str | N
             _count(row["missed_gwei"]),
         )
     output.print(table)
+
+
+def _head(head: ChainHead | None) -> str:
+    if head is None:
+        return "not followed yet: `valmon up` does"
+    return (
+        f"slot {head.slot} (epoch {head.epoch}), {head.slots_behind} slots behind the clock; "
+        f"finalized epoch {head.finalized_epoch}; seen {head.seconds_since_seen:.0f} s ago at "
+        f"{head.node}"
+    )
 
 
 def _history_table(index: int, history: pd.DataFrame) -> Table:

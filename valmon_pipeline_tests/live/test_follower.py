@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from valmon_pipeline.errors import (
     NodeNotReadyError,
     StorageError,
 )
+from valmon_pipeline.storage.chain_head import read_chain_head
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import FEW
 from valmon_pipeline_tests.live.conftest import ALL, Chain, OpenChain
@@ -169,6 +171,20 @@ def test_a_clock_that_is_wrong_changes_no_slot(
     chain.skew = skew
     follow(chain, tables, range(FIRST, 284))
     assert slot_status(tables) == expected_status(recording, range(FIRST, 284), True)
+
+
+def test_the_status_tells_how_far_the_head_is_behind(
+    open_chain: OpenChain, tables: Warehouse
+) -> None:
+    chain = open_chain(276)
+    assert read_chain_head(tables, datetime.fromtimestamp(chain.seconds, UTC)) is None
+    follow(chain, tables, [277])
+    chain.go_to(300, 1.0)
+    head = read_chain_head(tables, datetime.fromtimestamp(chain.seconds, UTC))
+    assert head is not None
+    assert (head.slot, head.epoch, head.slots_behind) == (277, 34, 23)
+    assert head.seconds_since_seen == 23 * 2 + 0.5
+    assert head.node == chain.url
 
 
 def test_late_is_a_block_that_was_not_there_at_half_the_slot(
