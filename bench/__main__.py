@@ -20,7 +20,7 @@ from rich.table import Table
 
 BENCHMARKS: Final = ("decode_rewards", "attestation_outcomes", "store_frame", "backfill")
 _FIGURE: Final = re.compile(
-    r"(?P<name>[A-Za-z][A-Za-z ,]*?)\s+(?P<value>[\d.]+)(?: (?P<unit>\w+))? "
+    r"(?P<name>[A-Za-z][A-Za-z ]*?)\s+(?P<value>-?[\d.]+)(?: (?P<unit>\w+))? "
     r"\((?:target:? ?)?(?:(?P<limit>(?:<|at most) [\d.]+)|no target)\)"
 )
 
@@ -46,21 +46,27 @@ class Figure:
 
 
 def figures_of(benchmark: str, output: str) -> Iterator[Figure]:
-    """The figures in what a benchmark printed; a line that is not indented is a heading."""
-    heading = ""
+    """The figures in what a benchmark printed.
+
+    They belong to the first line that is not indented, at the start, after an empty line, or after
+    other figures.
+    """
+    heading, awaited = "", True
     for line in output.splitlines():
         found = list(_FIGURE.finditer(line))
         for match in found:
             yield Figure(
                 benchmark,
                 heading,
-                match["name"].strip(" ,"),
+                match["name"],
                 float(match["value"]),
                 match["unit"] or "",
                 match["limit"] or "",
             )
-        if not found and line and not line.startswith(" "):
-            heading = line.split(",")[0].split(":")[0]
+        if found or not line:
+            awaited = True
+        elif awaited and not line.startswith(" "):
+            heading, awaited = line.split(", ")[0].split(":")[0], False
 
 
 def run(benchmark: str) -> tuple[list[Figure], bool]:
