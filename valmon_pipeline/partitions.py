@@ -13,11 +13,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import dagster as dg
 
-from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import ConfigurationError
 
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
@@ -137,7 +136,19 @@ def day_partitions(first_day: date) -> dg.DailyPartitionsDefinition:
     )
 
 
-def epochs_of_day(spec: ChainSpec, genesis_time: int, day: date) -> range:
+class EpochLength(Protocol):
+    """What says how long an epoch lasts: a ``ChainSpec``, or the identity of a stored network."""
+
+    @property
+    def slots_per_epoch(self) -> int:
+        """Slots of an epoch."""
+
+    @property
+    def slot_duration_ms(self) -> int:
+        """Length of a slot in milliseconds."""
+
+
+def epochs_of_day(spec: EpochLength, genesis_time: int, day: date) -> range:
     """The epochs whose first slot starts within a UTC day (225 on mainnet, whatever the offset).
 
     Args:

@@ -12,6 +12,7 @@ CONTRACT = table(
     "first slot starts in. Amounts are gwei.",
     key=["day", "validator_index"],
     partitioned=False,
+    replaced_by=["day"],
     columns={
         "day": day("The UTC day."),
         "validator_index": integer("The validator."),
