@@ -92,6 +92,6 @@ def _grown(array: Array, length: int) -> Array:
     """``array`` with zeros appended up to ``length``."""
     if len(array) >= length:
         return array
-    longer: Array = np.zeros(length, dtype=array.dtype)
+    longer: Array = np.zeros(length, dtype=array.dtype)  # type: ignore[assignment]
     longer[: len(array)] = array
     return longer
