@@ -161,10 +161,13 @@ class EpochMaterializer:
                     if isinstance(stored, EpochReport):
                         break
                     reasons.append(_reason(stored, epoch, session.name))
-                    if not is_fault_of_node(stored) or not await session.replace(stored):
+                    if not is_fault_of_node(stored):
                         break
-                    # What the node that was left said about the next epoch is not used either.
+                    # Nothing may be under way at a node that is left.
                     await _cancelled(reading)
+                    if not await session.replace(stored):
+                        reading = self._start_reading(session, following[:1])
+                        break
                     read = await self._read(session.reader, epoch)
                 session.epoch_is_over()
                 if isinstance(stored, EpochReport):

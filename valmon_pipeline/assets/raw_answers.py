@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from valmon_pipeline.assets.epoch_reader import EpochAnswers
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
@@ -41,3 +42,12 @@ def keep(archive: AnswerArchive, subject: str, raw: bytes, *, final: bool) -> No
         archive.write(subject, raw, final=final)
     except ArchiveError as error:
         logger.error("the answers about %s are not archived: %s", subject, error)
+
+
+def confirm(archive: AnswerArchive, epochs: Iterable[int], proof: bytes) -> None:
+    """Make the answers about epochs final that were archived provisionally; failing is logged."""
+    for epoch in epochs:
+        try:
+            archive.confirm(epoch_subject(epoch), proof)
+        except ArchiveError as error:
+            logger.error("the answers about epoch %d are not archived: %s", epoch, error)

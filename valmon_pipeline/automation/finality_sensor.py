@@ -15,10 +15,12 @@ import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.epoch_reader import newest_epoch_readable
+from valmon_pipeline.assets.raw_answers import confirm
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.epoch_runs import FINALITY, epoch_run, epochs_under_way
 from valmon_pipeline.automation.epoch_sensor import SENSOR_SECONDS
 from valmon_pipeline.automation.node_tick import ask_node
+from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ValmonError
@@ -36,11 +38,13 @@ _ANY_EPOCH: Final = 2**31 - 1
 class _Finalized:
     """The newest epoch that can be final, and the finalized chain's root at each window's end.
 
-    The root is None where the node has no block in the whole window.
+    The root is None where the node has no block in the whole window. ``proof`` is the archive of
+    what the node said about its finality, None if its answers are not kept.
     """
 
     newest: int
     roots: Mapping[int, bytes | None]
+    proof: bytes | None
 
 
 def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
@@ -69,6 +73,9 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
                 for epoch in waiting
                 if finalized.roots.get(epoch.epoch) == epoch.window_root
             }
+            if pipeline.archive is not None and finalized.proof is not None:
+                # Before the rows: what is not confirmed yet is found again by the next tick.
+                confirm(pipeline.archive, same, finalized.proof)
             marked = mark_final(database, same)
         except ValmonError as error:
             context.log.warning(str(error))
@@ -96,7 +103,9 @@ def _finalized(pipeline: Pipeline, waiting: Sequence[ProvisionalEpoch]) -> _Fina
         newest = newest_epoch_readable(checkpoints.finalized.epoch)
         epochs = [epoch.epoch for epoch in waiting if epoch.epoch <= newest]
         roots = await asyncio.gather(*(_root_at_end(client, epoch) for epoch in epochs))
-        return _Finalized(newest, dict(zip(epochs, roots, strict=True)))
+        kept = client.archive
+        proof = kept.archive_of_node() if isinstance(kept, AnswerKeeper) else None
+        return _Finalized(newest, dict(zip(epochs, roots, strict=True)), proof)
 
     return ask_node(pipeline, read)
 

@@ -14,8 +14,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import fsspec  # type: ignore[import-untyped] # has no type information
-import msgspec
-import zstandard
 
 from valmon_pipeline.beacon.archive import ArchiveError, Exchange, read_exchanges_of
 from valmon_pipeline.beacon.redact import redact_url
@@ -43,8 +41,8 @@ class AnswerArchive:
             if final:
                 _remove(files, _path(directory, subject, final=False))
 
-    def confirm(self, subject: str, proof: Exchange) -> bool:
-        """Make pending answers final; ``proof`` is the node's answer that says they are.
+    def confirm(self, subject: str, proof: bytes) -> bool:
+        """Make pending answers final; ``proof`` archives the answers that say they are.
 
         Returns whether there were any.
         """
@@ -52,8 +50,8 @@ class AnswerArchive:
             pending = _path(directory, subject, final=False)
             if not files.exists(pending):
                 return False
-            line = zstandard.compress(msgspec.json.encode(proof) + b"\n")
-            _replace(files, _path(directory, subject, final=True), files.cat_file(pending) + line)
+            content = files.cat_file(pending) + proof
+            _replace(files, _path(directory, subject, final=True), content)
             _remove(files, pending)
             return True
 

@@ -61,6 +61,10 @@ class AnswerKeeper:
         while len(self._by_subject) > _SUBJECTS_KEPT:
             del self._by_subject[next(iter(self._by_subject))]
 
+    def archive_of_node(self) -> bytes:
+        """Return an archive of who the node is and how far, e.g. of its finalized epoch."""
+        return b"".join(self._general.values())
+
     def archive_of(self, subject: str, shared_paths: Collection[str] = ()) -> bytes:
         """Return an archive of a subject; ``shared_paths`` may have been asked about another."""
         frames = dict(self._general)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -98,13 +97,10 @@ async def probe(client: BeaconClient, seconds: float, known: NodeIdentity | None
     started = time.monotonic()
     try:
         with client.deadline(seconds):
+            # One after the other: a dead node is asked once, and nothing is left under way.
+            sync = await client.syncing()
             if known is None:
-                sync, genesis, spec = await asyncio.gather(
-                    client.syncing(), client.genesis(), client.spec()
-                )
-                known = NodeIdentity(genesis, spec)
-            else:
-                sync = await client.syncing()
+                known = NodeIdentity(await client.genesis(), await client.spec())
     except BeaconApiError as error:
         return NodeProbe(client.name, time.monotonic() - started, error=error)
     return NodeProbe(client.name, time.monotonic() - started, sync, known)
