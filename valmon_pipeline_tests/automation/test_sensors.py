@@ -1,0 +1,333 @@
+"""The sensors against a live node, a database and a Dagster instance; only the clock is ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
+
+from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG, WORK_TAG
+from valmon_pipeline.automation.epoch_runs import epochs_under_way
+from valmon_pipeline.automation.finality_sensor import EPOCHS_PER_TICK, RUNS_PER_TICK
+from valmon_pipeline.config import load_settings
+from valmon_pipeline.definitions import MATERIALIZE_EPOCHS, build_definitions
+from valmon_pipeline.devnet import RECORDING_PATH
+from valmon_pipeline.devnet.recording import Recording
+from valmon_pipeline.partitions import register_epochs, registered_epochs
+from valmon_pipeline.pipeline import pipeline_of
+from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
+from valmon_pipeline_tests.live_chain import CHECKPOINTS, HEADERS, LiveChain, live_chain, setting
+from valmon_pipeline_tests.recording import devnet
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[LiveChain]:
+    with live_chain(Recording.load(RECORDING_PATH)) as chain:
+        yield chain
+
+
+class Service:
+    """One network's sensors; runs they request are done at once, in this process."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, warehouse: Warehouse, database_url: str, url: str
+    ) -> None:
+        environment = {
+            "VALMON_HOME": "/nonexistent",
+            "VALMON_NETWORK": warehouse.schema,
+            "VALMON_BEACON_URL": url,
+            "VALMON_WATCH": "network",
+            "VALMON_RATE_LIMIT__REQUESTS_PER_SECOND": "10000",
+            "VALMON_RATE_LIMIT__BURST": "100000",
+            "VALMON_CATCH_UP__MAX_EPOCHS_PER_TICK": "4",
+        }
+        settings = load_settings(environ=environment)
+        self.instance = instance
+        self.warehouse = warehouse
+        self.pipeline = pipeline_of(settings, lambda: database_url)
+        self.definitions = build_definitions(settings, self.pipeline)
+        self.cursors: dict[str, str | None] = {}
+
+    def tick(self, sensor: str) -> SensorExecutionData:
+        """Evaluate a sensor; its cursor is kept."""
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursors.get(sensor),
+            resources={"pipeline": self.pipeline},
+            definitions=self.definitions,
+        )
+        with partition_loading_context(dynamic_partitions_store=self.instance):
+            result = self.definitions.resolve_sensor_def(sensor).evaluate_tick(context)
+        if result.cursor is not None:
+            self.cursors[sensor] = result.cursor
+        return result
+
+    def execute(self, request: dg.RunRequest) -> None:
+        """What the requested run does, without the seconds that a run of Dagster takes."""
+        materializer = self.pipeline.materializer(
+            provisional=request.tags[PROVISIONAL_TAG] == "true",
+            correction_reason=request.tags[REASON_TAG],
+        )
+        assert materializer.run(epochs_of(request)).failures == {}
+
+    def run(self, request: dg.RunRequest) -> None:
+        """The requested run, as Dagster does it."""
+        register_epochs(self.instance, self.warehouse.schema, epochs_of(request))
+        result = self.definitions.resolve_job_def(MATERIALIZE_EPOCHS).execute_in_process(
+            instance=self.instance, partition_key=request.partition_key, tags=dict(request.tags)
+        )
+        assert result.success
+
+    def follow(self) -> list[list[int]]:
+        """Tick the epoch sensor until nothing is due; the epochs of each run."""
+        runs = []
+        while requests := self.tick("epoch_sensor").run_requests:
+            for request in requests:
+                runs.append(epochs_of(request))
+                self.execute(request)
+        return runs
+
+    def finality(self) -> dict[int, bool]:
+        frame = self.warehouse.read("network_epochs", columns=["epoch", "finalized"])
+        return dict(zip(frame["epoch"].tolist(), frame["finalized"].tolist(), strict=True))
+
+
+def epochs_of(request: dg.RunRequest) -> list[int]:
+    if request.partition_key is not None:
+        return [int(request.partition_key)]
+    first = request.tags["dagster/asset_partition_range_start"]
+    last = request.tags["dagster/asset_partition_range_end"]
+    return list(range(int(first), int(last) + 1))
+
+
+@pytest.fixture
+def service(chain: LiveChain, database_url: str) -> Iterator[Service]:
+    with dg.DagsterInstance.ephemeral() as instance, fresh_warehouse(database_url) as warehouse:
+        service = Service(instance, warehouse, database_url, chain.url)
+        yield service
+        service.pipeline.warehouse.database.close()
+
+
+def skip_reason(result: SensorExecutionData) -> str:
+    assert not result.run_requests
+    assert result.skip_message is not None
+    return result.skip_message
+
+
+def test_a_requested_run_is_one_that_dagster_can_do(chain: LiveChain, service: Service) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(13)
+    for request in service.tick("epoch_sensor").run_requests or []:
+        service.run(request)
+    assert stored_epochs(service.warehouse) == [10, 11, 12, 13]
+    assert service.finality()[13] is False
+
+
+def test_following_the_chain_stores_every_epoch_once_and_then_turns_it_final(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    assert service.follow() == [[10]]
+    assert skip_reason(service.tick("epoch_sensor")) == (
+        "epoch 10 is stored, and nothing before it is missing"
+    )
+    for epoch in (11, 12):
+        chain.close_window(epoch)
+        assert service.follow() == [[epoch]]
+    assert registered_epochs(service.instance, service.warehouse.schema) == [10, 11, 12]
+
+    assert service.finality() == {10: False, 11: False, 12: False}
+    chain.finalize(11)
+    service.tick("finality_sensor")
+    assert service.finality() == {10: True, 11: True, 12: False}
+    assert "oldest provisional epoch is 12" in skip_reason(service.tick("finality_sensor"))
+
+
+def test_after_a_pause_the_gap_is_closed_oldest_first_and_the_newest_does_not_wait(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(21)
+    first = service.tick("epoch_sensor").run_requests or []
+    assert [epochs_of(request) for request in first] == [[21], [11, 12, 13, 14]]
+    newest, older = first
+    assert (newest.tags[WORK_TAG], older.tags[WORK_TAG]) == ("live", "catch_up")
+    assert int(newest.tags[PRIORITY_TAG]) > 0 > int(older.tags[PRIORITY_TAG])
+    assert int(older.tags[MAX_RUNTIME_SECONDS_TAG]) > int(newest.tags[MAX_RUNTIME_SECONDS_TAG]) > 0
+    for request in first:
+        service.execute(request)
+    assert service.follow() == [[15, 16, 17, 18], [19, 20]]
+    assert stored_epochs(service.warehouse) == list(range(10, 22))
+    keys = registered_epochs(service.instance, service.warehouse.schema)
+    assert keys == list(range(10, 22))
+
+
+def test_a_tick_delivered_twice_asks_for_the_same_runs(chain: LiveChain, service: Service) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(13)
+    before = service.cursors["epoch_sensor"]
+    keys = [request.run_key for request in service.tick("epoch_sensor").run_requests or []]
+    service.cursors["epoch_sensor"] = before
+    again = [request.run_key for request in service.tick("epoch_sensor").run_requests or []]
+    assert keys == again
+    assert len(keys) == 2
+
+
+def test_runs_that_are_queued_or_running_are_not_requested_again(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(16)
+    requests = service.tick("epoch_sensor").run_requests or []
+    job = service.definitions.resolve_job_def(MATERIALIZE_EPOCHS)
+    for request in requests:
+        tags = dict(request.tags)
+        service.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    network = service.warehouse.schema
+    assert epochs_under_way(service.instance, network) == {11, 12, 13, 14, 16}
+    assert epochs_under_way(service.instance, "another") == set()
+    more = service.tick("epoch_sensor").run_requests or []
+    assert [epochs_of(request) for request in more] == [[15]]
+    assert "under way" in skip_reason(service.tick("epoch_sensor"))
+
+
+def test_an_epoch_that_fails_is_tried_again_and_keeps_nothing_waiting(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(11)
+    (request,) = service.tick("epoch_sensor").run_requests or []
+    assert epochs_of(request) == [11]
+    assert "tried again later" in skip_reason(service.tick("epoch_sensor"))
+    chain.close_window(12)
+    assert service.follow() == [[12], [11]]
+    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == []
+
+
+@pytest.mark.parametrize("slots", [(103,), (95, 96)], ids=["one slot", "epoch boundary"])
+def test_a_reorg_is_repaired_and_spelled_out(
+    chain: LiveChain, service: Service, database_url: str, slots: Sequence[int]
+) -> None:
+    chain.go_to(103)
+    service.cursors.clear()
+    with chain.without(*slots):
+        chain.go_to(104)
+        assert service.follow() == [[11]]
+    at = chain.finalize(11)
+    if slots == (95, 96):
+        # The last block of the window has the same root here, since its content is the real one.
+        with service.warehouse.database.transaction("let the root differ") as connection:
+            connection.exec_driver_sql(
+                f"UPDATE {service.warehouse.schema}.network_epochs "
+                "SET window_root = decode(repeat('ab', 32), 'hex')"
+            )
+    (request,) = service.tick("finality_sensor").run_requests or []
+    assert (epochs_of(request), request.tags[REASON_TAG]) == ([11], "reorg")
+    assert service.finality() == {11: False}
+    service.run(request)
+    assert service.finality() == {11: True}
+    assert skip_reason(service.tick("finality_sensor")) == "every stored epoch is final"
+
+    corrections = service.warehouse.read("corrections")
+    assert set(corrections["reason"]) == {"reorg"}
+    assert set(corrections["epoch"]) == {11}
+    roots = corrections[corrections["column_name"] == "window_root"]
+    last = devnet().header(103)
+    assert last is not None
+    assert roots["new_value"].tolist() == ["0x" + last.root.hex()]
+    statuses = corrections[
+        (corrections["table_name"] == "blocks") & (corrections["column_name"] == "status")
+    ]
+    # Blocks of the epoch itself are rows of its own; those of the next are only part of its window.
+    assert statuses["slot"].tolist() == [slot for slot in slots if slot < 96]
+    assert set(statuses["old_value"]) <= {"missed"}
+
+    chain.go_to(at)
+    repaired = table_hashes(service.warehouse)
+    with dg.DagsterInstance.ephemeral() as instance, fresh_warehouse(database_url) as warehouse:
+        undisturbed = Service(instance, warehouse, database_url, chain.url)
+        undisturbed.execute(request)
+        hashes = table_hashes(warehouse)
+        undisturbed.pipeline.warehouse.database.close()
+    assert repaired == hashes
+
+
+def test_without_finality_results_go_on(chain: LiveChain, service: Service) -> None:
+    never = setting("data", "finalized", "epoch", to="0")
+    with chain.faults.spoiling(CHECKPOINTS, never):
+        for epoch in range(30, 34):
+            chain.close_window(epoch)
+            assert service.follow() == [[epoch]]
+            assert "oldest provisional epoch is 30" in skip_reason(service.tick("finality_sensor"))
+    assert set(service.finality().values()) == {False}
+    chain.go_to(351)
+    service.tick("finality_sensor")
+    assert set(service.finality().values()) == {True}
+
+
+def test_two_hundred_provisional_epochs_do_not_make_a_tick_longer(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(120)
+    service.follow()
+    table = f"{service.warehouse.schema}.network_epochs"
+    with service.warehouse.database.transaction("store many epochs") as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO {table} SELECT (jsonb_populate_record(t, jsonb_build_object('epoch', e)))"
+            f".* FROM {table} t, generate_series(1000, 1199) e"
+        )
+    asked: list[Any] = []
+    final = setting("data", "finalized", "epoch", to="5000")
+    with (
+        chain.faults.spoiling(CHECKPOINTS, final),
+        chain.faults.spoiling(f"{HEADERS}/[0-9]+", asked.append),
+    ):
+        result = service.tick("finality_sensor")
+    # Far ahead of the head every slot is unknown: 16 for each of the window's slots, at most.
+    assert len(asked) <= 16 * EPOCHS_PER_TICK
+    assert len(result.run_requests or []) <= RUNS_PER_TICK
+
+
+def test_a_node_that_cannot_be_used_is_a_reason_and_nothing_more(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(11)
+    other = setting("data", "genesis_validators_root", to="0x" + "ab" * 32)
+    with chain.faults.spoiling("/eth/v1/beacon/genesis", other):
+        for sensor in ("epoch_sensor", "finality_sensor"):
+            assert "another network" in skip_reason(service.tick(sensor))
+    for field in ("is_syncing", "is_optimistic"):
+        with chain.faults.spoiling("/eth/v1/node/syncing", setting("data", field, to=True)):
+            for sensor in ("epoch_sensor", "finality_sensor"):
+                assert skip_reason(service.tick(sensor))
+    with chain.faults.spoiling(f"{HEADERS}/head", setting("execution_optimistic", to=True)):
+        assert "optimistic" in skip_reason(service.tick("epoch_sensor"))
+    assert stored_epochs(service.warehouse) == [10]
+    assert service.follow() == [[11]]
+
+
+def test_before_the_first_window_has_closed_there_is_nothing_to_do(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(9)
+    assert skip_reason(service.tick("epoch_sensor")) == "no attestation window has closed yet"
+
+
+def test_catch_up_is_limited_in_the_instance() -> None:
+    text = (Path(__file__).parents[2] / "dagster.yaml").read_text(encoding="utf-8")
+    assert f"key: {WORK_TAG}\n        value: catch_up\n        limit: 1" in text
