@@ -1,0 +1,53 @@
+"""``valmon nodes`` with nodes that are there, and one that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from valmon_pipeline.devnet import RECORDING_PATH
+from valmon_pipeline.devnet.recording import Recording
+from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
+from valmon_pipeline_tests.cli.home import Finished
+from valmon_pipeline_tests.moody_node import SYNCING, Mood, moody_node
+
+NOWHERE = "http://user:hunter2@127.0.0.1:9/hunter2"
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[tuple[tuple[str, Mood], str]]:
+    """A node with a mood, and one that is always well."""
+    recording = Recording.load(RECORDING_PATH)
+    with (
+        BackgroundReplayNode(ReplayNode(recording)) as well,
+        moody_node(recording, well.url) as one,
+    ):
+        yield one, well.url
+
+
+def test_it_tells_which_node_is_read_and_why_not_the_others(
+    nodes: tuple[tuple[str, Mood], str], valmon: Callable[..., Finished]
+) -> None:
+    (moody, mood), well = nodes
+    mood.changed[SYNCING] = {"is_syncing": True, "sync_distance": "12"}
+    environment = {"VALMON_BEACON_URL": f"{NOWHERE},{moody},{well}", "VALMON_VALIDATORS": "1"}
+    shown = valmon("nodes", **environment)
+    assert shown.code == 0
+    assert "it is syncing, 12 slots behind" in shown.out
+    assert "http://127.0.0.1:9/…: GET /eth/v1/node/syncing" in shown.out
+    found = valmon("nodes", "--json", **environment).json
+    assert found["used"] == well
+    assert [node["state"] for node in found["nodes"]] == ["unreachable", "syncing", "ready"]
+    assert [node["head_slot"] for node in found["nodes"]] == [None, 351, 351]
+    assert "hunter2" not in shown.out + shown.err
+
+
+def test_without_a_ready_node_it_fails(valmon: Callable[..., Finished]) -> None:
+    assert valmon("nodes", VALMON_BEACON_URL=NOWHERE, VALMON_VALIDATORS="1").code == 1
+
+
+def test_without_any_node_it_says_how_to_name_one(valmon: Callable[..., Finished]) -> None:
+    none = valmon("nodes")
+    assert none.code == 2
+    assert "no beacon node is configured" in none.err
