@@ -11,12 +11,15 @@ from functools import partial
 import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS, asset_key
+from valmon_pipeline.assets.day_summaries import DAY_SUMMARIES, day_summaries_asset
 from valmon_pipeline.assets.epoch import epoch_assets
 from valmon_pipeline.assets.history import history_asset
 from valmon_pipeline.assets.registry import registry_assets
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS, day_sensor
 from valmon_pipeline.automation.epoch_sensor import epoch_sensor
 from valmon_pipeline.automation.finality_sensor import finality_sensor
+from valmon_pipeline.automation.maintenance import maintenance_job, maintenance_schedule
 from valmon_pipeline.automation.slot_sensor import live_assets, slot_sensor
 from valmon_pipeline.config import Settings, load_settings
 from valmon_pipeline.pipeline import configured_database_url, pipeline_of
@@ -37,6 +40,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             registry_assets(network),
             epoch_assets(network, settings.backfill.max_epochs_per_run),
             history_asset(network, settings.history.first_day),
+            day_summaries_asset(network, settings.history.first_day),
             *live_assets(network),
         ]
     return dg.Definitions(
@@ -59,12 +63,21 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
                 dg.AssetSelection.assets(asset_key(network, "epoch_history")),
                 description="Load the epochs of UTC days.",
             ),
+            dg.define_asset_job(
+                SUM_UP_DAYS,
+                dg.AssetSelection.assets(asset_key(network, DAY_SUMMARIES)),
+                tags={"dagster/max_runtime": "3600"},
+                description="Sum up UTC days per validator, from the stored epochs.",
+            ),
+            maintenance_job(settings),
         ],
         sensors=[
             slot_sensor(settings),
             epoch_sensor(settings, MATERIALIZE_EPOCHS),
             finality_sensor(settings, MATERIALIZE_EPOCHS),
+            day_sensor(network, settings.history.first_day),
         ],
+        schedules=[maintenance_schedule()],
         resources={
             "pipeline": dg.ResourceDefinition.hardcoded_resource(pipeline),
             "warehouse": dg.IOManagerDefinition(

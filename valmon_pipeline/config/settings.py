@@ -144,6 +144,16 @@ class CatchUpSettings(Section):
     )
 
 
+class MaintenanceSettings(Section):
+    """How Dagster's own storage is kept small."""
+
+    dagster_days: Annotated[int, WholeNumber(1, 3650)] = Field(
+        30,
+        description="Days that Dagster's runs, events and check executions are kept. What shows "
+        "an epoch as materialized stays as long as the epoch.",
+    )
+
+
 class HistorySettings(Section):
     """History loaded by UTC day."""
 
@@ -212,6 +222,7 @@ class Settings(Section):
     backfill: BackfillSettings = Field(default_factory=BackfillSettings)
     catch_up: CatchUpSettings = Field(default_factory=CatchUpSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
+    maintenance: MaintenanceSettings = Field(default_factory=MaintenanceSettings)
 
     @model_validator(mode="before")
     @classmethod

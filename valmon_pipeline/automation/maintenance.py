@@ -1,0 +1,103 @@
+"""Keeping both databases small: retention of epochs, and pruning of Dagster's storage."""
+
+# No postponed annotations here: Dagster reads the type of `context` at definition time.
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import dagster as dg
+
+from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.dagster_pruning import Pruned, describe, prune
+from valmon_pipeline.config import Settings
+from valmon_pipeline.storage.queries import storage_status
+from valmon_pipeline.storage.retention import RetentionOutcome, drop_epochs_before
+from valmon_pipeline.storage.warehouse import Warehouse
+
+MAINTENANCE: Final = "maintenance"
+DAILY: Final = "17 3 * * *"
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceReport:
+    """What a run of maintenance did. ``retention`` is None when everything is kept for ever."""
+
+    retention: RetentionOutcome | None
+    dagster: Pruned
+
+
+def maintain(
+    settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstance, now: datetime
+) -> MaintenanceReport:
+    """Drop epochs older than ``retention_days``, then prune Dagster's storage.
+
+    Raises:
+        StorageError: one of the databases is away or refuses.
+    """
+    retention = None
+    if settings.retention_days is not None:
+        before = now.astimezone(UTC).date() - timedelta(days=settings.retention_days)
+        retention = drop_epochs_before(warehouse, before)
+    # Keys of epochs that were dropped go too; without retention only their number is bounded.
+    first = storage_status(warehouse).first_epoch if retention and retention.dropped else None
+    pruned = prune(
+        instance,
+        settings.network,
+        older_than=now - timedelta(days=settings.maintenance.dagster_days),
+        first_epoch=first,
+    )
+    return MaintenanceReport(retention, pruned)
+
+
+def summary(report: MaintenanceReport) -> dict[str, str]:
+    """What to show of a report, by subject; kept days are named with the reason."""
+    lines = {"dagster": f"deleted {describe(report.dagster)}"}
+    if report.retention is None:
+        return {"retention": "off: epochs are kept for ever", **lines}
+    dropped = report.retention.dropped
+    told = (
+        f"dropped epochs {dropped[0].first} to {dropped[-1].last}"
+        if dropped
+        else f"nothing to drop before {report.retention.before}"
+    )
+    kept: dict[date, str] = report.retention.kept
+    return {
+        "retention": told,
+        **{f"kept {day}": reason for day, reason in sorted(kept.items())},
+        **lines,
+    }
+
+
+def maintenance_job(settings: Settings) -> dg.JobDefinition:
+    """The job ``maintenance``."""
+
+    @dg.op(required_resource_keys={"pipeline"})
+    def maintain_databases(context: dg.OpExecutionContext) -> None:
+        """Drop old epochs that are summed up by day, and prune Dagster's own storage."""
+        pipeline: Pipeline = context.resources.pipeline
+        report = maintain(settings, pipeline.warehouse, context.instance, datetime.now(UTC))
+        for subject, told in summary(report).items():
+            context.log.info(f"{subject}: {told}")
+        context.add_output_metadata(dict(summary(report)))
+
+    @dg.job(
+        name=MAINTENANCE,
+        executor_def=dg.in_process_executor,
+        tags={"dagster/priority": "-2", "dagster/max_runtime": "3600"},
+        description="Retention of epochs, and pruning of Dagster's runs and events.",
+    )
+    def maintenance() -> None:
+        maintain_databases()
+
+    return maintenance
+
+
+def maintenance_schedule() -> dg.ScheduleDefinition:
+    """Once a day, in the night of UTC."""
+    return dg.ScheduleDefinition(
+        name="daily_maintenance",
+        job_name=MAINTENANCE,
+        cron_schedule=DAILY,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
