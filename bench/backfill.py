@@ -1,6 +1,6 @@
 """Backfill of the recorded devnet: epochs per second, and where the time goes.
 
-    python -m bench.backfill [--repeat 5]
+    python -m bench.backfill [--repeat 3]
 
 The replay node is a process of its own, the database an embedded PostgreSQL, both new. The same
 epochs are materialized in three ways, in turns:
@@ -200,7 +200,7 @@ def report(turns: Sequence[Turn], epochs: int) -> None:
 def main() -> None:
     """Measure for everybody and for a list of validators."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=3)
     repeat = parser.parse_args().repeat
     recorded = Recording.load(RECORDING_PATH).epochs
     print(f"epochs {recorded.start}..{recorded.stop - 1} of the recorded devnet")
