@@ -16,6 +16,7 @@ from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.beacon.node_health import ExpectedNetwork
 from valmon_pipeline.beacon.node_pool import PROBE_SECONDS, NodePool
 from valmon_pipeline.beacon.open_client import OpenClient
+from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ConfigurationError, ObjectUnavailableError
 from valmon_pipeline.storage.database import Database
@@ -82,6 +83,8 @@ def node_pool(
             stored.slot_duration_ms,
         )
 
+    several = len(settings.beacon_node_urls) > 1
+    retry = RetryPolicy(attempts_with_timeouts=1) if several else RetryPolicy()
     nodes = [
         NodeOptions(
             url.reveal(),
@@ -90,6 +93,7 @@ def node_pool(
             requests_per_second=settings.rate_limit.requests_per_second,
             burst=settings.rate_limit.burst,
             worker_pool_size=settings.worker_pool_size,
+            retry=retry,
         )
         for url in settings.beacon_node_urls
     ]

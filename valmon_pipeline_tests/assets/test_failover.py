@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy
@@ -146,6 +150,31 @@ def test_answers_that_contradict_each_other_are_asked_of_another_node(
         epoch: first if epoch < 16 else second
         for epoch in EPOCHS
     }
+
+
+def test_a_node_that_falls_silent_is_not_waited_for_twice(
+    own_warehouse: Warehouse, true_node: ReplayNode, true_node_url: str
+) -> None:
+    silence = threading.Event()
+    with BackgroundReplayNode(ReplayNode(true_node.recording)) as node:
+
+        def silent(request: Request) -> Response | None:
+            if request.url.path.endswith("/committees"):
+                silence.wait(10)
+            return None
+
+        node.node.faults = silent
+        retry = RetryPolicy(attempts_with_timeouts=1)
+        nodes = [
+            replace(options(url, retry), timeout_seconds=0.5) for url in (node.url, true_node_url)
+        ]
+        begun = time.monotonic()
+        outcome = EpochMaterializer(NodePool(nodes), own_warehouse, NETWORK).run([15])
+        seconds = time.monotonic() - begun
+        silence.set()
+    assert outcome.stored == [15]
+    assert nodes_by_epoch(own_warehouse) == {15: true_node_url}
+    assert seconds < 8
 
 
 @pytest.mark.slow

@@ -36,9 +36,12 @@ class RetryPolicy:
     The wait doubles from ``first_wait`` to ``longest_wait``, each ± ``jitter`` (a fraction). A
     ``Retry-After`` of the node is honoured where it is longer; if it is longer than
     ``longest_retry_after`` or goes beyond the caller's deadline, the answer is returned at once.
+    An attempt that timed out is the last one from ``attempts_with_timeouts`` on: where there are
+    other nodes to ask, a silent one is not worth waiting for again.
     """
 
     attempts: int = 6
+    attempts_with_timeouts: int = 6
     first_wait: float = 0.1
     longest_wait: float = 30.0
     jitter: float = 0.2
@@ -77,7 +80,12 @@ class RetryTransport(httpx.AsyncBaseTransport):
                 return await self._inner.handle_async_request(request)
 
         def is_over(state: RetryCallState) -> bool:
-            if state.attempt_number >= self._policy.attempts:
+            timed_out = state.outcome is not None and isinstance(
+                state.outcome.exception(), httpx.TimeoutException
+            )
+            policy = self._policy
+            most = policy.attempts_with_timeouts if timed_out else policy.attempts
+            if state.attempt_number >= most:
                 return True
             wait = state.upcoming_sleep
             if wait > max(self._policy.longest_retry_after, self._policy.longest_wait * 2):
