@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ValmonError(Exception):
-    """Base of all errors that are valmon's own; the command line prints them without a traceback."""
+    """Base of all errors that are valmon's own; the command line prints only the message."""
 
 
 class ConfigurationError(ValmonError):
@@ -40,7 +40,7 @@ class BeaconApiError(ValmonError):
 
 
 class BeaconUnreachableError(BeaconApiError):
-    """No usable answer before the deadline: connection refused, timeouts, 429 and 5xx until the end."""
+    """No usable answer before the deadline: refused connections, timeouts, 429 and 5xx."""
 
 
 class ObjectUnavailableError(BeaconApiError):
@@ -52,7 +52,7 @@ class RequestRefusedError(BeaconApiError):
 
 
 class MalformedAnswerError(BeaconApiError):
-    """The answer is not what the API promises: truncated, not JSON, a field missing or of a wrong type."""
+    """The answer is not what the API promises: truncated, not JSON, or a field is wrong."""
 
 
 class NodeNotReadyError(BeaconApiError):
@@ -68,4 +68,4 @@ class StorageError(ValmonError):
 
 
 class PartitionsFailedError(ValmonError):
-    """Some epochs of a run failed; the others are stored. The message gives the reason per epoch."""
+    """Some epochs of a run failed, the others are stored. Gives the reason per epoch."""
