@@ -23,6 +23,7 @@ from valmon_pipeline_tests.resilience.worker import (
 
 KILLS = 50
 SEED = 3
+STORE_SECONDS = 30.0
 STOP_SECONDS = 20.0
 """What `valmon up` grants its processes before it kills them: a run must be over by then."""
 
@@ -50,6 +51,19 @@ def stored(work: Work) -> EpochHashes:
         warehouse.database.close()
 
 
+def wait_for_epochs(work: Work, count: int) -> None:
+    """Wait until ``count`` epochs were stored, anew or again, however busy the machine is."""
+    query = f"SELECT max(materialized_at) FROM {work.schema}.network_epochs".encode()
+    with psycopg.connect(work.database_url, autocommit=True) as connection:
+        newest = connection.execute(query).fetchone()
+        deadline = time.monotonic() + STORE_SECONDS
+        while count and time.monotonic() < deadline:
+            time.sleep(0.01)
+            found = connection.execute(query).fetchone()
+            count -= found != newest
+            newest = found
+
+
 @pytest.mark.slow
 def test_fifty_kills_and_a_resume_give_the_tables_of_an_undisturbed_run(
     work: Work, undisturbed: EpochHashes
@@ -62,7 +76,8 @@ def test_fifty_kills_and_a_resume_give_the_tables_of_an_undisturbed_run(
         # What is stored is stored again, so that replacing is hit as well as storing anew.
         again = chance.sample(sorted(before), len(before))
         process = replace(work, epochs=missing + again).start()
-        process.join(chance.uniform(0.05, 0.9))
+        wait_for_epochs(work, chance.randrange(3))
+        process.join(chance.uniform(0.0, 0.4))
         assert process.exitcode is None, f"kill {kill}: the worker ended by itself"
         process.kill()
         process.join()
@@ -86,7 +101,8 @@ def test_a_terminated_run_ends_in_time_with_whole_epochs_only(
     for _ in range(7):
         process = work.start_run()
         assert process.pid is not None
-        process.join(chance.uniform(0.4, 2.0))
+        wait_for_epochs(work, chance.randrange(4))
+        process.join(chance.uniform(0.0, 0.5))
         if process.exitcode is None:
             os.kill(process.pid, signal.SIGTERM)
         process.join(STOP_SECONDS)
