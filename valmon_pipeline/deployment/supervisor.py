@@ -97,8 +97,11 @@ def stop_leftovers(installation: Installation, seconds: float = STOP_SECONDS) ->
     return found
 
 
-def take_down(installation: Installation, seconds: float = 60.0) -> bool:
+def take_down(installation: Installation, seconds: float = 180.0) -> bool:
     """Stop ``valmon up``, or what one that was killed left; False if there was nothing.
+
+    One that is materializing first records as Dagster events what it has stored, which takes a
+    while for many epochs.
 
     Raises:
         ProcessFailedError: it did not stop in time.
