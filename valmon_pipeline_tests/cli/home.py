@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 
-COMMAND_SECONDS: Final = 90.0
+COMMAND_SECONDS: Final = 240.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""``valmon up`` as an operator meets it: started, used, killed, started again, stopped."""
+"""``valmon up`` as an operator meets it: started, used, killed, started again, stopped.
+
+Its sensors follow the chain meanwhile: more epochs than were asked for may be stored.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def test_it_tells_every_phase_in_plain_lines(up: Up) -> None:
         "Starting Dagster …",
         "Materializing 3 epochs …",
         "3 of 3 epochs stored",
-        "Epochs 5..7",
+        "Epochs 5..",
         "operator",
         "Waiting for the Dagster UI …",
         "Dagster UI: http://127.0.0.1:",
@@ -59,8 +62,9 @@ def test_it_tells_every_phase_in_plain_lines(up: Up) -> None:
 
 def test_the_summary_has_a_row_per_operator(up: Up) -> None:
     rows = [line.split() for line in up.printed.splitlines()]
-    duties = {row[0]: row[2:4] for row in rows if row and row[0] in ("north", "never-on")}
-    assert duties == {"north": ["120", "0"], "never-on": ["24", "24"]}
+    duties = {row[0]: int(row[2]) for row in rows if row and row[0] in ("north", "never-on")}
+    assert duties["north"] >= 120
+    assert duties["never-on"] >= 24
 
 
 def test_the_ui_serves_the_graph_of_the_network(up: Up) -> None:
@@ -80,8 +84,8 @@ def test_the_ui_serves_the_graph_of_the_network(up: Up) -> None:
 def test_the_ui_shows_what_was_materialized_at_the_start(up: Up) -> None:
     data = up.ask(
         """{
-        runsOrError { ... on Runs { results {
-          jobName status repositoryOrigin { repositoryName repositoryLocationName } } } }
+        runsOrError(filter: {tags: [{key: "dagster/max_retries", value: "0"}]}) { ... on Runs {
+          results { jobName status repositoryOrigin { repositoryName repositoryLocationName } } } }
         assetNodeOrError(assetKey: {path: ["devnet", "blocks"]}) { ... on AssetNode {
           assetMaterializations { partition } } }
         }"""
@@ -95,15 +99,15 @@ def test_the_ui_shows_what_was_materialized_at_the_start(up: Up) -> None:
             "repositoryLocationName": "valmon",
         }
     stored = {row["partition"] for row in data["assetNodeOrError"]["assetMaterializations"]}
-    assert stored == {"0000005", "0000006", "0000007"}
+    assert stored >= {"0000005", "0000006", "0000007"}
 
 
 def test_status_tells_what_runs_and_what_is_stored(up: Up, served_home: Home) -> None:
     status = served_home.run("status", "--json").json
     assert status["up"] is True
     assert status["ui_url"] == up.ui
-    stored = status["stored"]
-    assert (stored["first_epoch"], stored["last_epoch"], stored["epoch_count"]) == (5, 7, 3)
+    assert status["stored"]["first_epoch"] == 5
+    assert status["stored"]["epoch_count"] >= 3
     assert "up, " + up.ui in served_home.run("status").out
 
 
@@ -156,7 +160,8 @@ def test_after_kill_9_the_next_up_stops_the_leftovers_and_keeps_the_data(
         assert again.ui.endswith(f":{ports[1]}")
         services = {line.split()[0] for line in served_home.processes() if "postgres" not in line}
         assert not services & leftovers
-        assert served_home.run("status", "--json").json["stored"]["epoch_count"] == 4
+        kept = served_home.run("validator", "17", "--epochs", "5..8", "--json").json
+        assert [row["epoch"] for row in kept["epochs"]] == [5, 6, 7, 8]
         assert again.end(signal.SIGINT) == 0
     assert served_home.processes() == []
     assert not list(Path(served_home.path).glob("postgres/postmaster.pid"))
