@@ -461,4 +461,8 @@ def test_definitions_load_without_node_and_database() -> None:
     dg.Definitions.validate_loadable(definitions)
     graph = definitions.resolve_asset_graph()
     tables = {key.path[-1] for key in graph.get_all_asset_keys()}
-    assert tables == {*EPOCH_ASSETS, "validators", "validator_labels", "epoch_history"}
+    assert tables == {
+        *EPOCH_ASSETS,
+        *("validators", "validator_labels", "epoch_history", "validator_day_summaries"),
+        *("chain_head", "live_slots", "live_events"),
+    }
