@@ -28,6 +28,7 @@ from valmon_pipeline.cli.application import (
 )
 from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.deployment.databases import running_databases
+from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.deployment.environment import (
     apply_environment,
     dagster_environment,
@@ -35,9 +36,6 @@ from valmon_pipeline.deployment.environment import (
 )
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.node_check import require_ready_node
-from valmon_pipeline.deployment.up_state import running_up
-from valmon_pipeline.devnet import RECORDING_PATH
-from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.errors import PartitionsFailedError
 from valmon_pipeline.partitions import EpochRange
 from valmon_pipeline.pipeline import require_archive
@@ -67,7 +65,7 @@ def backfill(
         with dagster_ready(installation) as (database_url, instance):
             run_epochs(installation, database_url, instance, [*wanted], from_archive=True)
         return
-    with _node_to_ask(installation) as ready:
+    with node_to_ask(installation) as ready:
         check_node(ready)
         with dagster_ready(ready) as (database_url, instance):
             run_epochs(ready, database_url, instance, [*wanted])
@@ -124,21 +122,6 @@ def run_epochs(
         raise PartitionsFailedError(
             f"{len(progress.failures)} of {len(epochs)} epochs failed:\n{reasons}"
         )
-
-
-@contextmanager
-def _node_to_ask(installation: Installation) -> Iterator[Installation]:
-    """The installation with a node: for the demo that of a running ``up``, else one in here."""
-    if not installation.demo:
-        yield installation
-        return
-    up = running_up(installation)
-    if up is not None and up.node_url is not None:
-        yield installation.with_node(up.node_url)
-        return
-    # In this process, so that it ends with it however it ends.
-    with BackgroundReplayNode(ReplayNode(RECORDING_PATH)) as node:
-        yield installation.with_node(node.url)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from valmon_pipeline.cli.application import (
     print_json,
     say,
 )
+from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.errors import ConfigurationError, StorageError
 from valmon_pipeline.pipeline import configured_database_url, node_pool, open_database
@@ -36,11 +37,11 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     Ends with exit code 1 if none is ready.
     """
-    installation = load(config)
-    if not installation.settings.beacon_node_urls:
-        raise ConfigurationError("no beacon node is configured: set beacon_node_url")
-    pool = node_pool(installation.settings, lambda: _stored_network(installation))
-    reports = asyncio.run(pool.reports())
+    with node_to_ask(load(config)) as installation:
+        if not installation.settings.beacon_node_urls:
+            raise ConfigurationError("no beacon node is configured: set beacon_node_url")
+        pool = node_pool(installation.settings, lambda: _stored_network(installation))
+        reports = asyncio.run(pool.reports())
     used = next((report.health.name for report in reports if _is_rested(report)), None)
     used = used or next((one.health.name for one in reports if one.health.is_ready), None)
     if as_json:

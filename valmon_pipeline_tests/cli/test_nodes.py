@@ -48,6 +48,12 @@ def test_without_a_ready_node_it_fails(valmon: Callable[..., Finished]) -> None:
 
 
 def test_without_any_node_it_says_how_to_name_one(valmon: Callable[..., Finished]) -> None:
-    none = valmon("nodes")
+    none = valmon("nodes", VALMON_VALIDATORS="1")
     assert none.code == 2
     assert "no beacon node is configured" in none.err
+
+
+def test_the_demo_shows_its_replay_node(valmon: Callable[..., Finished]) -> None:
+    shown = valmon("nodes", "--json")
+    assert shown.code == 0
+    assert [node["state"] for node in shown.json["nodes"]] == ["ready"]
