@@ -9,6 +9,7 @@ import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG, PARTITION_NAME_TAG, PRIORITY_TAG
 
+from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.materialization import EPOCH_DEADLINE_SECONDS
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.partitions import (
@@ -57,12 +58,15 @@ def catch_up_runs(
 
 
 def epochs_under_way(instance: dg.DagsterInstance, network: str) -> set[int]:
-    """The epochs of runs requested here that are queued or running."""
-    runs = instance.get_runs(
-        dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES), tags={NETWORK_TAG: network})
-    )
+    """The epochs of runs that are queued or running, whoever asked for them.
+
+    Runs of valmon's own carry the network as a tag, backfills from the UI select its assets.
+    """
+    blocks = asset_key(network, "blocks")
     epochs: set[int] = set()
-    for run in runs:
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
+        if run.tags.get(NETWORK_TAG) != network and blocks not in (run.asset_selection or ()):
+            continue
         first = run.tags.get(RANGE_START_TAG, run.tags.get(PARTITION_NAME_TAG))
         last = run.tags.get(RANGE_END_TAG, first)
         if first is not None and last is not None:

@@ -10,6 +10,7 @@ import dagster as dg
 
 from valmon_pipeline.assets.epoch_reader import EpochReader, newest_epoch_readable
 from valmon_pipeline.assets.materialization import EpochReport
+from valmon_pipeline.assets.run_tags import NETWORK_TAG
 from valmon_pipeline.config import Settings
 from valmon_pipeline.definitions import (
     MATERIALIZE_EPOCHS,
@@ -30,9 +31,13 @@ from valmon_pipeline.pipeline import pipeline_of
 
 @dataclass(slots=True)
 class BackfillProgress:
-    """What became of each epoch so far; ``on_change`` is called after every one."""
+    """What became of each epoch so far; ``on_change`` is called after every one.
+
+    ``on_interrupt`` is called when a signal ends a run, which then records what it has stored.
+    """
 
     on_change: Callable[[], None] = lambda: None
+    on_interrupt: Callable[[], None] = lambda: None
     stored_epochs: set[int] = field(default_factory=set)
     failures: dict[int, str] = field(default_factory=dict)
 
@@ -87,7 +92,7 @@ class Backfill:
             PartitionsFailedError: the run failed; with the reason.
         """
         job = self._definitions.resolve_job_def(REFRESH_VALIDATORS)
-        result = execute(job, self._instance, {}, self._clients.cancel)
+        result = execute(job, self._instance, {}, self._interrupt)
         if not result.success:
             raise PartitionsFailedError(f"validators could not be read: {reason_of(result)}")
 
@@ -106,9 +111,14 @@ class Backfill:
         )
         job = self._definitions.resolve_job_def(MATERIALIZE_EPOCHS)
         for chunk in chunks:
-            result = execute(job, self._instance, range_tags(chunk), self._clients.cancel)
+            tags = {**range_tags(chunk), NETWORK_TAG: network}
+            result = execute(job, self._instance, tags, self._interrupt)
             if not result.success:
                 self._account_for(chunk, reason_of(result))
+
+    def _interrupt(self) -> None:
+        self._progress.on_interrupt()
+        self._clients.cancel()
 
     def _account_for(self, chunk: Sequence[int], reason: str) -> None:
         """The reason of a run that failed as a whole, for its epochs without one of their own."""

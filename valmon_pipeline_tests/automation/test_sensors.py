@@ -13,6 +13,7 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 
+from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.automation.epoch_runs import epochs_under_way
 from valmon_pipeline.automation.finality_sensor import EPOCHS_PER_TICK, RUNS_PER_TICK
@@ -20,7 +21,7 @@ from valmon_pipeline.config import load_settings
 from valmon_pipeline.definitions import MATERIALIZE_EPOCHS, build_definitions
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
-from valmon_pipeline.partitions import register_epochs, registered_epochs
+from valmon_pipeline.partitions import range_tags, register_epochs, registered_epochs
 from valmon_pipeline.pipeline import pipeline_of
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
@@ -200,6 +201,19 @@ def test_runs_that_are_queued_or_running_are_not_requested_again(
     assert epochs_under_way(service.instance, "another") == set()
     more = service.tick("epoch_sensor").run_requests or []
     assert [epochs_of(request) for request in more] == [[15]]
+
+
+def test_backfills_from_the_ui_are_under_way_too(service: Service) -> None:
+    network = service.warehouse.schema
+    job = service.definitions.resolve_job_def(MATERIALIZE_EPOCHS)
+    service.instance.create_run_for_job(
+        job,
+        asset_selection=frozenset({asset_key(network, "blocks")}),
+        tags=range_tags([7, 8, 9]),
+        status=dg.DagsterRunStatus.QUEUED,
+    )
+    assert epochs_under_way(service.instance, network) == {7, 8, 9}
+    assert epochs_under_way(service.instance, "another") == set()
     assert "under way" in skip_reason(service.tick("epoch_sensor"))
 
 
