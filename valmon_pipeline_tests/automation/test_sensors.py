@@ -13,7 +13,7 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 
-from valmon_pipeline.assets.asset_graph import asset_key
+from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS, asset_key
 from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.automation.epoch_runs import epochs_under_way
 from valmon_pipeline.automation.finality_sensor import EPOCHS_PER_TICK, RUNS_PER_TICK
@@ -208,7 +208,7 @@ def test_backfills_from_the_ui_are_under_way_too(service: Service) -> None:
     job = service.definitions.resolve_job_def(MATERIALIZE_EPOCHS)
     service.instance.create_run_for_job(
         job,
-        asset_selection=frozenset({asset_key(network, "blocks")}),
+        asset_selection=frozenset(asset_key(network, table) for table in EPOCH_ASSETS),
         tags=range_tags([7, 8, 9]),
         status=dg.DagsterRunStatus.QUEUED,
     )
