@@ -210,7 +210,7 @@ def test_backfills_from_the_ui_are_under_way_too(service: Service) -> None:
         job,
         asset_selection=frozenset(asset_key(network, table) for table in EPOCH_ASSETS),
         tags=range_tags([7, 8, 9]),
-        status=dg.DagsterRunStatus.QUEUED,
+        status=dg.DagsterRunStatus.STARTED,
     )
     assert epochs_under_way(service.instance, network) == {7, 8, 9}
     assert epochs_under_way(service.instance, "another") == set()
