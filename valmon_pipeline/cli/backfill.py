@@ -154,4 +154,5 @@ def _progress_bar(total: int) -> Iterator[BackfillProgress]:
                 mention(f"{done} of {total} epochs")
 
         progress.on_change = show
+        progress.on_interrupt = lambda: mention("Stopping: the run records what it has stored …")
         yield progress

@@ -40,11 +40,16 @@ class BackfillProgress:
     on_interrupt: Callable[[], None] = lambda: None
     stored_epochs: set[int] = field(default_factory=set)
     failures: dict[int, str] = field(default_factory=dict)
+    interrupted: bool = False
 
     def stored(self, report: EpochReport) -> None:
-        """An epoch was committed."""
+        """An epoch was committed. CancelledError if it is the last one: a signal came."""
         self.stored_epochs.add(report.epoch)
         self.on_change()
+        if self.interrupted:
+            # Who waits for nothing is never cancelled: with a fast node every next epoch has been
+            # read by the time it is due.
+            raise asyncio.CancelledError
 
     def failed(self, epoch: int, reason: str) -> None:
         """An epoch failed."""
@@ -117,6 +122,7 @@ class Backfill:
                 self._account_for(chunk, reason_of(result))
 
     def _interrupt(self) -> None:
+        self._progress.interrupted = True
         self._progress.on_interrupt()
         self._clients.cancel()
 

@@ -8,7 +8,7 @@ it, hence the imports of its internals; nothing else of valmon has any.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
 import dagster as dg
@@ -24,6 +24,8 @@ CODE_LOCATION: Final = "valmon"
 
 # Dagster's own console log would tear the progress bar apart; failures are reported by us.
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+_SIGNAL_SECONDS: Final = 0.5
 
 _REPOSITORY: Final = RemoteRepositoryOrigin(
     RegisteredCodeLocationOrigin(CODE_LOCATION), SINGLETON_REPOSITORY_NAME
@@ -52,6 +54,10 @@ def execute(
     with ThreadPoolExecutor(1, "run") as aside:
         execution = aside.submit(execute_run, InMemoryJob(job), run, instance)
         try:
+            # Not for ever at once: a signal may be delivered to another thread, which does not
+            # wake this one.
+            while not execution.done():
+                wait([execution], timeout=_SIGNAL_SECONDS)
             return execution.result()
         except KeyboardInterrupt:
             cancel()
