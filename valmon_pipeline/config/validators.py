@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Annotated, Any
@@ -120,23 +121,23 @@ def _checked_label(category: str, value: str) -> tuple[str, str]:
     return category, value
 
 
-class _Entry(BaseModel):
+class _Entry(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @property
+    @abstractmethod
     def ranges(self) -> tuple[range, ...]:
         """Validator indices of the entry, ranges in the order written."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def keys(self) -> tuple[str, ...]:
         """Public keys of the entry, lower-case with 0x, in the order written."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def label_values(self) -> dict[str, str]:
         """Labels of every validator of the entry: category to value."""
-        raise NotImplementedError
 
 
 class ValidatorEntry(_Entry):
