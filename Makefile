@@ -26,7 +26,7 @@ run: $(INSTALLED) ## start everything; on the recorded devnet unless VALMON_BEAC
 	@$(BIN)/valmon up
 
 test: $(INSTALLED) ## run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED) ## ruff (rules and format) and the import contract
 	@$(BIN)/ruff check .

@@ -173,6 +173,8 @@ class EpochMaterializer:
                 if isinstance(stored, EpochReport):
                     outcome.stored.append(stored.epoch)
                     on_stored(stored)
+                    # A task is cancelled where it waits: with the next epoch already read, only here.
+                    await asyncio.sleep(0)
                     continue
                 fail(epoch, "; ".join(reasons))
                 if isinstance(stored, ContractViolationError) and stored.table is not None:
