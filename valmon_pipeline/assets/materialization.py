@@ -173,7 +173,7 @@ class EpochMaterializer:
                 if isinstance(stored, EpochReport):
                     outcome.stored.append(stored.epoch)
                     on_stored(stored)
-                    # A task is cancelled where it waits: with the next epoch already read, only here.
+                    # A task is cancelled where it waits: only here, if the next epoch is read.
                     await asyncio.sleep(0)
                     continue
                 fail(epoch, "; ".join(reasons))
