@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -107,11 +107,6 @@ def require_unique(column: Int64Array, path: str) -> None:
     repeated = np.flatnonzero(column[1:] == column[:-1])
     if len(repeated):
         raise FieldError(path, int(column[repeated[0]]), "each value once")
-
-
-def indices_of(values: Iterable[Number], path: str) -> Int64Array:
-    """Return validator indices (or other non-negative integers) as int64."""
-    return int64_column(values if isinstance(values, list) else list(values), path)
 
 
 def _expected(minimum: int) -> str:
