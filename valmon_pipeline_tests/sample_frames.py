@@ -44,7 +44,8 @@ def _random(random: np.random.Generator, column: pa.Column, rows: int) -> Any:
     metadata = column.metadata or {}
     absent = random.random(rows) < 0.3
     if "categories" in metadata:
-        return random.integers(0, len(metadata["categories"]), rows)
+        codes = random.integers(0, len(metadata["categories"]), rows)
+        return np.ma.array(codes, mask=absent) if column.nullable else codes
     if "length" in metadata:
         # Zero bytes at the end are part of the value.
         matrix = random.integers(0, 3, (rows, metadata["length"])).astype(np.uint8)
@@ -105,6 +106,8 @@ def _outcomes(columns: Columns, rows: int) -> None:
     for name in ("target_correct", "head_correct", "source_timely", "target_timely"):
         columns[name] = included & columns[name]
     columns["head_timely"] = included & (delay == 1)
+    earned = columns["source_timely"] & columns["target_timely"] & columns["head_timely"]
+    columns["miss_cause"] = np.ma.array(np.arange(rows) % 9, mask=earned)
 
 
 def _sync_duties(columns: Columns, rows: int) -> None:
@@ -122,7 +125,10 @@ def _attestation_rewards(columns: Columns, rows: int) -> None:
     unknown = np.arange(rows) % 6 == 0
     for name, part in zip(("source", "target", "head"), parts, strict=True):
         columns[f"ideal_{name}"] = np.ma.array(part, mask=unknown)
+        columns[f"missed_{name}"] = columns[f"ideal_{name}"] - columns[f"{name}_reward"]
+        columns[f"attainable_{name}"] = np.ma.array(part - 1, mask=unknown)
     columns["ideal_total"] = np.ma.array(sum(parts), mask=unknown)
+    columns["attainable_total"] = columns["ideal_total"] - 3
 
 
 def _block_rewards(columns: Columns, rows: int) -> None:

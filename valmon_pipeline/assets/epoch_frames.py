@@ -52,14 +52,17 @@ def compute_epoch_frames(
         spec, answers.sync_committee, [block for block in blocks if block.slot < end]
     )
     totals = network_totals(spec, answers, outcomes)
+    attestation_rewards = attestation_rewards_frame(spec, answers, outcomes, totals)
     frames: dict[str, pd.DataFrame] = {
         "blocks": blocks_frame(spec, answers),
         "validator_snapshots": validator_snapshots_frame(spec, answers),
         "attestation_duties": attestation_duties_frame(answers),
         "proposer_duties": proposer_duties_frame(answers),
         "sync_duties": sync_duties_frame(answers, participation),
-        "attestation_outcomes": attestation_outcomes_frame(answers, outcomes),
-        "attestation_rewards": attestation_rewards_frame(spec, answers, outcomes, totals),
+        "attestation_outcomes": attestation_outcomes_frame(
+            spec, answers, outcomes, attestation_rewards
+        ),
+        "attestation_rewards": attestation_rewards,
         "block_rewards": block_rewards_frame(answers),
         "sync_rewards": sync_rewards_frame(spec, answers, participation, totals),
         "network_epochs": network_epochs_frame(spec, answers, totals, at),

@@ -59,7 +59,8 @@ def attestation_rewards_frame(
     inactivity = reported.inactivity[at]
 
     ideal, known = _ideal_rewards(spec, answers, totals, effective_balance)
-    attainable, attainable_known = _attainable_total(
+    prices_known = totals is not None
+    attainable = _attainable(
         spec,
         validators,
         outcomes,
@@ -69,6 +70,9 @@ def attestation_rewards_frame(
         else attestation_penalties(spec, effective_balance, totals.total_active_balance),
         slashed_when_rewarded(spec, answers)[rows],
     )
+    # Where no price is known, only a penalty that could have been avoided leaves the sum known.
+    source_known = known & (prices_known | (attainable.source >= 0))
+    target_known = known & (prices_known | (attainable.target >= 0))
     return conform(
         "attestation_rewards",
         {
@@ -84,7 +88,13 @@ def attestation_rewards_frame(
             "ideal_target": np.ma.array(ideal.target, mask=~known),
             "ideal_head": np.ma.array(ideal.head, mask=~known),
             "ideal_total": np.ma.array(ideal.total, mask=~known),
-            "attainable_total": np.ma.array(attainable, mask=~(known & attainable_known)),
+            "attainable_source": np.ma.array(attainable.source, mask=~source_known),
+            "attainable_target": np.ma.array(attainable.target, mask=~target_known),
+            "attainable_head": np.ma.array(attainable.head, mask=~known),
+            "attainable_total": np.ma.array(attainable.total, mask=~(source_known & target_known)),
+            "missed_source": np.ma.array(ideal.source - source, mask=~known),
+            "missed_target": np.ma.array(ideal.target - target, mask=~known),
+            "missed_head": np.ma.array(ideal.head - head, mask=~known),
         },
     )
 
@@ -131,28 +141,24 @@ def reported_ideal_rewards(
     )
 
 
-def _attainable_total(
+def _attainable(
     spec: ChainSpec,
     validators: Int64Array,
     outcomes: AttestationOutcomes,
     ideal: AttestationRewardColumns,
     penalties: AttestationPenalties | None,
     slashed: BoolArray,
-) -> tuple[Int64Array, BoolArray]:
-    """The most each validator (n) could earn, and whether it is known without the penalties."""
+) -> AttestationRewardColumns:
+    """The most each validator (n) could earn.
+
+    Without the network's sums a penalty has no price: -1 gwei then stands for one that could not be
+    avoided. (In a leak, with all ideals zero, a price of zero would look avoided.)
+    """
     slot, earliest = _opportunities(spec, validators, outcomes)
-    if penalties is not None:
-        everything = np.ones(len(validators), dtype=np.bool_)
-        best = attainable_attestation_rewards(spec, slot, earliest, ideal, penalties, slashed)
-        return best.total, everything
-    # Without the network's sums a penalty has no price: only duties that could avoid it are known.
-    # One gwei stands for the price, since in a leak, with all ideals zero, no price looks avoided.
-    some = np.ones(len(validators), dtype=np.int64)
-    best = attainable_attestation_rewards(
-        spec, slot, earliest, ideal, AttestationPenalties(some, some), slashed
-    )
-    avoidable = (best.source >= 0) & (best.target >= 0)
-    return best.total, avoidable
+    if penalties is None:
+        some = np.ones(len(validators), dtype=np.int64)
+        penalties = AttestationPenalties(some, some)
+    return attainable_attestation_rewards(spec, slot, earliest, ideal, penalties, slashed)
 
 
 def _opportunities(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from valmon_pipeline.frames.columns import flag, integer
+from valmon_pipeline.frames.columns import enumeration, flag, gwei, integer
 from valmon_pipeline.frames.contract import rows_are, table
+from valmon_pipeline.scoring.miss_causes import MissCause
+
+MISS_CAUSES = tuple(cause.value for cause in MissCause)
 
 
 def _inclusion_is_complete(frame: pd.DataFrame) -> pd.Series:
@@ -22,6 +25,11 @@ def _delay_counts_from_duty(frame: pd.DataFrame) -> pd.Series:
 def _flags_need_inclusion(frame: pd.DataFrame) -> pd.Series:
     flags = ["target_correct", "head_correct", "source_timely", "target_timely", "head_timely"]
     return frame["included"] | ~frame[flags].any(axis=1)
+
+
+def _missed_flags_have_a_cause(frame: pd.DataFrame) -> pd.Series:
+    missed = ~frame[["source_timely", "target_timely", "head_timely"]].all(axis=1)
+    return ~missed | frame["miss_cause"].notna()
 
 
 CONTRACT = table(
@@ -47,6 +55,18 @@ CONTRACT = table(
         "source_timely": flag("Earned TIMELY_SOURCE."),
         "target_timely": flag("Earned TIMELY_TARGET."),
         "head_timely": flag("Earned TIMELY_HEAD."),
+        "miss_cause": enumeration(
+            "Why it earned less than a perfect attestation, the weightiest cause; NULL when all "
+            "three flags were earned. See docs/accounting.md.",
+            MISS_CAUSES,
+            nullable=True,
+        ),
+        "cost": gwei(
+            "What that cost: ideal less earned source, target and head reward, in gwei; NULL where "
+            "the ideal is unknown.",
+            nullable=True,
+            signed=True,
+        ),
     },
     checks=[
         rows_are(
@@ -63,6 +83,11 @@ CONTRACT = table(
             "flags_need_inclusion",
             "nothing is correct or timely that was not included",
             _flags_need_inclusion,
+        ),
+        rows_are(
+            "missed_flags_have_a_cause",
+            "miss_cause is set where a flag was not earned",
+            _missed_flags_have_a_cause,
         ),
     ],
 )

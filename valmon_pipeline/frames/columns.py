@@ -2,7 +2,7 @@
 
 A kind fixes three things at once: the type in memory, the type in PostgreSQL (``storage.tables``)
 and the checks a value must pass. NULL is the masked value of ``Int32``/``Int64``/``boolean``, NaN
-in ``float64`` and text, and None in binary columns. Days and moments are never NULL.
+in ``float64``, text and enumerations, and None in binary columns. Days and moments are never NULL.
 """
 
 from __future__ import annotations
@@ -88,10 +88,11 @@ def binary(description: str, length: int, *, nullable: bool = False) -> pa.Colum
     )
 
 
-def enumeration(description: str, values: Sequence[str]) -> pa.Column:
+def enumeration(description: str, values: Sequence[str], *, nullable: bool = False) -> pa.Column:
     """One of a few names, categorical in memory."""
     return pa.Column(
         pa.Category(list(values), ordered=False),
+        nullable=nullable,
         description=_text(description),
         metadata={"categories": tuple(values)},
     )

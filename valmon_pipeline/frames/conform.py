@@ -189,25 +189,35 @@ class _Cast:
         return series.astype("datetime64[ns]").reset_index(drop=True)
 
     def _categorical(self, value: Any, categories: tuple[str, ...]) -> Any:
-        array = np.asarray(value)
+        if isinstance(value, np.ma.MaskedArray):
+            absent = np.ma.getmaskarray(value)
+            array = np.ma.getdata(value)
+        else:
+            array = np.asarray(value)
+            absent = np.asarray(pd.isna(array), dtype=np.bool_)
+        if absent.any() and not self._nullable:
+            raise self._refusal(f"{int(absent.sum())} NULLs, which the contract does not allow")
         if array.dtype.kind in "iu":
-            return self._from_codes(array, categories)
+            return self._from_codes(array, absent, categories)
         codes = pd.Index(list(categories)).get_indexer(pd.Index(array.astype(object)))
-        lost = codes < 0
+        lost = (codes < 0) & ~absent
         if lost.any():
             raise self._refusal(
                 f"{int(lost.sum())} values are none of {list(categories)}, first {array[lost][0]!r}"
             )
-        return self._from_codes(codes, categories)
+        return self._from_codes(codes, absent, categories)
 
-    def _from_codes(self, codes: npt.NDArray[Any], categories: tuple[str, ...]) -> Any:
-        outside = (codes < 0) | (codes >= len(categories))
+    def _from_codes(
+        self, codes: npt.NDArray[Any], absent: npt.NDArray[np.bool_], categories: tuple[str, ...]
+    ) -> Any:
+        outside = ((codes < 0) | (codes >= len(categories))) & ~absent
         if outside.any():
             raise self._refusal(
                 f"position {codes[outside][0]} is outside the {len(categories)} names"
             )
         names = pd.Index(list(categories))
-        return pd.Categorical.from_codes(codes, categories=names, ordered=False)
+        present = np.where(absent, -1, codes)
+        return pd.Categorical.from_codes(present, categories=names, ordered=False)
 
     def _split(self, value: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Values and mask; NULLs where the contract allows none are refused."""

@@ -99,7 +99,9 @@ class _Reader:
         """What to select, one array each, in the order in which ``read`` takes them."""
         if self._categories is not None:
             names = sql.SQL(", ").join(sql.Literal(value) for value in self._categories)
-            return [sql.SQL("array_position(ARRAY[{}]::text[], {})").format(names, self._name)]
+            position = sql.SQL("array_position(ARRAY[{}]::text[], {})").format(names, self._name)
+            # SQL arrays count from 1, so that position 0 is free for NULL.
+            return [sql.SQL("coalesce({}, 0)").format(position) if self._nullable else position]
         if not self._nullable:
             return [self._name]
         filled = sql.SQL("coalesce({}, {})").format(self._name, self._filler())
@@ -117,7 +119,6 @@ class _Reader:
             return texts
         values = _elements(array, self._element_type())
         if self._categories is not None:
-            # SQL arrays count from 1.
             names = pd.Index(list(self._categories))
             return pd.Categorical.from_codes(values.astype(np.int64) - 1, categories=names)
         if isinstance(self._dtype, pd.DatetimeTZDtype):

@@ -43,6 +43,8 @@ def outcomes(epoch: int) -> pd.DataFrame:
             "source_timely": included,
             "target_timely": included,
             "head_timely": np.array([True, False, False, False]),
+            "miss_cause": [None, "late_inclusion", "not_included", "no_opportunity"],
+            "cost": np.ma.array([0, 40, 170, 0], mask=[False, False, False, True]),
         },
     )
 
@@ -73,6 +75,12 @@ def rewards(epoch: int) -> pd.DataFrame:
             "ideal_head": ideal(40),
             "ideal_total": ideal(100),
             "attainable_total": None,
+            "attainable_source": None,
+            "attainable_target": None,
+            "attainable_head": None,
+            "missed_source": ideal(20) - source,
+            "missed_target": ideal(40) - target,
+            "missed_head": ideal(40) - head,
         },
     )
 
