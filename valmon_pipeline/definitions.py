@@ -9,6 +9,7 @@ import warnings
 from functools import partial
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS, asset_key
 from valmon_pipeline.assets.day_summaries import DAY_SUMMARIES, day_summaries_asset
@@ -21,7 +22,8 @@ from valmon_pipeline.automation.epoch_sensor import epoch_sensor
 from valmon_pipeline.automation.finality_sensor import finality_sensor
 from valmon_pipeline.automation.maintenance import maintenance_job, maintenance_schedule
 from valmon_pipeline.automation.slot_sensor import live_assets, slot_sensor
-from valmon_pipeline.config import Settings, load_settings
+from valmon_pipeline.automation.validators_refresh import REFRESH_SECONDS
+from valmon_pipeline.config import CurrentWatchList, Settings, load_settings
 from valmon_pipeline.pipeline import configured_database_url, pipeline_of
 from valmon_pipeline.storage.io_manager import PostgresIOManager
 
@@ -56,6 +58,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
                 dg.AssetSelection.assets(
                     asset_key(network, "validators"), asset_key(network, "validator_labels")
                 ),
+                tags={MAX_RUNTIME_SECONDS_TAG: str(REFRESH_SECONDS)},
                 description="Read the watched validators and their labels anew.",
             ),
             dg.define_asset_job(
@@ -72,7 +75,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             maintenance_job(settings),
         ],
         sensors=[
-            slot_sensor(settings),
+            slot_sensor(settings, REFRESH_VALIDATORS),
             epoch_sensor(settings, MATERIALIZE_EPOCHS),
             finality_sensor(settings, MATERIALIZE_EPOCHS),
             day_sensor(network, settings.history.first_day),
@@ -92,6 +95,9 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
 def defs() -> dg.Definitions:
     """The graph of the network that the configuration names."""
     settings = load_settings()
-    return build_definitions(
-        settings, pipeline_of(settings, partial(configured_database_url, settings))
+    pipeline = pipeline_of(
+        settings,
+        partial(configured_database_url, settings),
+        read_watch_list=CurrentWatchList(settings.watch_list),
     )
+    return build_definitions(settings, pipeline)

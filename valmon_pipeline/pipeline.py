@@ -17,7 +17,7 @@ from valmon_pipeline.beacon.node_health import ExpectedNetwork
 from valmon_pipeline.beacon.node_pool import PROBE_SECONDS, NodePool
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
-from valmon_pipeline.config import Settings
+from valmon_pipeline.config import Settings, WatchList
 from valmon_pipeline.errors import ConfigurationError, ObjectUnavailableError
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
@@ -34,10 +34,12 @@ def pipeline_of(
     progress: Progress | None = None,
     *,
     from_archive: bool = False,
+    read_watch_list: Callable[[], WatchList] | None = None,
 ) -> Pipeline:
     """Wire a pipeline; ``database_url`` is called when the first run needs the database.
 
-    ``from_archive``: the archive answers in place of the nodes.
+    ``from_archive``: the archive answers in place of the nodes. ``read_watch_list`` tells whom to
+    watch once the configuration has been edited; without it that is settled.
     """
     watch_list = settings.watch_list
 
@@ -54,15 +56,11 @@ def pipeline_of(
         network=settings.network,
         open_client=open_client,
         open_warehouse=warehouse,
-        watch=Watch(
-            indices=frozenset(watch_list.indices),
-            pubkeys=frozenset(watch_list.pubkeys),
-            network=watch_list.everyone,
-            registry_limit=settings.registry_fetch_limit,
-        ),
+        watch=Watch.of(watch_list, settings.registry_fetch_limit),
         watch_list=watch_list,
         progress=progress or NoProgress(),
         archive=None if from_archive else archive,
+        read_watch_list=read_watch_list,
     )
 
 

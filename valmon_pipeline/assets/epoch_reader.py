@@ -31,6 +31,7 @@ from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.config import WatchList
 from valmon_pipeline.errors import (
     ChainChangedError,
     EpochNotFinalError,
@@ -54,6 +55,16 @@ class Watch:
     pubkeys: frozenset[str] = frozenset()
     network: bool = False
     registry_limit: int = 20_000
+
+    @classmethod
+    def of(cls, watch_list: WatchList, registry_limit: int) -> Watch:
+        """Those of a watch list."""
+        return cls(
+            indices=frozenset(watch_list.indices),
+            pubkeys=frozenset(watch_list.pubkeys),
+            network=watch_list.everyone,
+            registry_limit=registry_limit,
+        )
 
     @property
     def ids(self) -> list[int | str]:

@@ -108,6 +108,14 @@ class LiveFollower:
         self._identity: NetworkIdentity | None = None
         self._snapshot: pd.DataFrame | None = None
         self._duties_epoch = -1
+        self._watch_is_new = False
+
+    def watch(self, watch: Watch) -> None:
+        """Watch others from the next new head on: it gets a snapshot, whatever the interval, and
+        duties ahead are stored anew."""
+        self._watch = watch
+        self._duties_epoch = -1
+        self._watch_is_new = True
 
     def look(self) -> LiveReport:
         """Look once, and store what is new.
@@ -175,7 +183,7 @@ class LiveFollower:
             stored = warehouse.read("validator_snapshots", epochs=epochs, columns=["slot"])["slot"]
             again = [slot for slot in stored.unique().tolist() if changed_since <= slot < head_slot]
         due = head_slot // self._interval != latest // self._interval or latest >= head_slot
-        return [*again, head_slot] if due else again
+        return [*again, head_slot] if due or self._watch_is_new else again
 
     def _store(
         self,
@@ -207,6 +215,8 @@ class LiveFollower:
             {table: frame for table, frame in frames.items() if frame is not None and len(frame)}
         )
         head = answers.head
+        if head.slot in answers.snapshots:
+            self._watch_is_new = False
         if answers.reorganized and self._duties_epoch > spec.epoch_of(int(slots["slot"].min())):
             # Duties are drawn by the chain up to the start of their epoch's predecessor.
             self._duties_epoch = -1

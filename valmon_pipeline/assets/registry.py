@@ -21,6 +21,8 @@ from valmon_pipeline.config import WatchList
 from valmon_pipeline.frames.tables import TABLES
 
 KNOWN_CHECK = "configured_validators_exist"
+WATCH_LIST_METADATA = "watch_list"
+"""Which configured watch list the rows are of: its fingerprint."""
 
 
 def registry_assets(network: str) -> dg.AssetsDefinition:
@@ -65,7 +67,9 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
             metadata={"validators": len(registry), "unknown": len(unknown)},
         )
         yield dg.Output(
-            validator_labels_frame(labels), "validator_labels", metadata={"labels": len(labels)}
+            validator_labels_frame(labels),
+            "validator_labels",
+            metadata={"labels": len(labels), WATCH_LIST_METADATA: pipeline.watch_list.fingerprint},
         )
         yield dg.AssetCheckResult(
             passed=not unknown,

@@ -7,7 +7,7 @@ addresses may carry tokens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -45,6 +45,7 @@ class Pipeline:
     """Everything a run needs; making one opens no connection.
 
     ``archive`` is where the answers about final epochs are kept; None: they are not.
+    ``read_watch_list`` gives the watch list that the configuration has by now; None: it is fixed.
     """
 
     network: str
@@ -54,11 +55,27 @@ class Pipeline:
     watch_list: WatchList
     progress: Progress = field(default_factory=NoProgress)
     archive: AnswerArchive | None = None
+    read_watch_list: Callable[[], WatchList] | None = None
 
     @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse, opened when first needed: definitions load without a database."""
         return self.open_warehouse()
+
+    def reconfigured(self) -> Pipeline:
+        """The same pipeline with the watch list that the configuration has by now; this one if it
+        has not changed.
+
+        Raises:
+            ConfigurationError: the configuration cannot be read or has mistakes.
+        """
+        if self.read_watch_list is None:
+            return self
+        watch_list = self.read_watch_list()
+        if watch_list == self.watch_list:
+            return self
+        watch = Watch.of(watch_list, self.watch.registry_limit)
+        return replace(self, watch_list=watch_list, watch=watch)
 
     def materializer(
         self, *, provisional: bool = False, correction_reason: str = MATERIALIZED_AGAIN

@@ -11,7 +11,8 @@ REASON_TAG: Final = "valmon/reason"
 """Why epochs that are stored already are materialized again; entered with every correction."""
 
 WORK_TAG: Final = "valmon/work"
-"""``live``, ``catch_up`` or ``finality``; ``dagster.yaml`` limits how many runs catch up."""
+"""``live``, ``catch_up``, ``finality`` or ``refresh``; ``dagster.yaml`` limits how many runs catch
+up."""
 
 NETWORK_TAG: Final = "valmon/network"
 """The network of the run's epochs: an instance can hold several."""

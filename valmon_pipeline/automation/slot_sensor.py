@@ -10,8 +10,9 @@ from dagster._core.definitions.metadata import RawMetadataValue
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.live import LiveFollower, LiveReport
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.validators_refresh import refresh_due
 from valmon_pipeline.config import Settings
-from valmon_pipeline.errors import ValmonError
+from valmon_pipeline.errors import ConfigurationError, ValmonError
 from valmon_pipeline.partitions import epoch_key
 
 MINIMUM_INTERVAL_SECONDS: Final = 2
@@ -31,28 +32,58 @@ def live_assets(network: str) -> list[dg.AssetSpec]:
     ]
 
 
-def slot_sensor(settings: Settings) -> dg.SensorDefinition:
+class _Watching:
+    """The follower of this process, and the pipeline with the watch list that it follows.
+
+    There is one for all ticks of the process: it keeps the last snapshot in memory.
+    """
+
+    def __init__(self, pipeline: Pipeline, polling_interval_slots: int) -> None:
+        self.pipeline = pipeline
+        self._follower = LiveFollower(
+            pipeline.open_client, lambda: pipeline.warehouse, pipeline.watch, polling_interval_slots
+        )
+        self._epoch: int | None = None
+
+    def look(self) -> tuple[LiveReport, bool]:
+        """Look once; with it whether it was the first look in an epoch, or of this process."""
+        report = self._follower.look()
+        is_first = report.head_epoch != self._epoch
+        self._epoch = report.head_epoch
+        return report, is_first
+
+    def reconfigure(self) -> str | None:
+        """Watch from the next look on whom the configuration names by now; why not, if so."""
+        try:
+            pipeline = self.pipeline.reconfigured()
+        except ConfigurationError as error:
+            return f"still watching as before, the configuration cannot be used: {error}"
+        if pipeline is not self.pipeline:
+            self.pipeline = pipeline
+            self._follower.watch(pipeline.watch)
+        return None
+
+
+def slot_sensor(settings: Settings, refresh_job: str) -> dg.SensorDefinition:
     """The sensor ``slot_sensor``, which looks at the head.
+
+    At the first look in an epoch it reads the configuration again, if its file has changed, and
+    has ``refresh_job`` run for a watch list whose validators and labels are not stored yet.
 
     What it remembers between ticks is in the tables (see ``assets.live``), not in a cursor: a tick
     that Dagster repeats finds its work done. It reports an event to Dagster at the first look in an
     epoch and when something happened to a validator or the chain, not for every slot.
     """
-    followers: dict[int, LiveFollower] = {}
+    watching: dict[int, _Watching] = {}
 
-    def follower_of(pipeline: Pipeline) -> LiveFollower:
-        """One for all ticks of this process: it keeps the last snapshot in memory."""
-        if id(pipeline) not in followers:
-            followers[id(pipeline)] = LiveFollower(
-                pipeline.open_client,
-                lambda: pipeline.warehouse,
-                pipeline.watch,
-                settings.polling_interval_slots,
-            )
-        return followers[id(pipeline)]
+    def watching_of(pipeline: Pipeline) -> _Watching:
+        if id(pipeline) not in watching:
+            watching[id(pipeline)] = _Watching(pipeline, settings.polling_interval_slots)
+        return watching[id(pipeline)]
 
     @dg.sensor(
         name="slot_sensor",
+        job_name=refresh_job,
         minimum_interval_seconds=MINIMUM_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"pipeline"},
@@ -62,15 +93,26 @@ def slot_sensor(settings: Settings) -> dg.SensorDefinition:
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         pipeline: Pipeline = context.resources.pipeline
         started = time.monotonic()
+        follower = watching_of(pipeline)
         try:
-            report = follower_of(pipeline).look()
+            report, is_first = follower.look()
         except ValmonError as error:
             context.log.warning(str(error))
             seconds = time.monotonic() - started
             return dg.SensorResult(skip_reason=f"nothing stored: {error} [{seconds:.2f} s]")
+        problem, refresh = None, None
+        if is_first:
+            problem = follower.reconfigure()
+            refresh = refresh_due(context.instance, follower.pipeline, report.head_epoch)
+        if problem is not None:
+            context.log.warning(problem)
         return dg.SensorResult(
             asset_events=_events(settings.network, report, context.cursor),
-            skip_reason=report.summary(),
+            run_requests=[refresh] if refresh is not None else [],
+            # Dagster takes either.
+            skip_reason=None
+            if refresh is not None
+            else "; ".join(filter(None, [report.summary(), problem])),
             cursor=str(report.head_epoch),
         )
 

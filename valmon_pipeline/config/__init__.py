@@ -4,6 +4,7 @@ This package is the only reader of either. Everything else is handed a :class:`S
 values taken from it.
 """
 
+from valmon_pipeline.config.current_watch_list import CurrentWatchList
 from valmon_pipeline.config.loading import find_config_file, load_settings
 from valmon_pipeline.config.mistakes import InvalidConfigurationError, Mistake
 from valmon_pipeline.config.secret_url import SecretUrl
@@ -18,6 +19,7 @@ from valmon_pipeline.config.watch_list import ValidatorId, WatchList
 
 __all__ = [
     "BackfillSettings",
+    "CurrentWatchList",
     "DatabaseSettings",
     "HttpSettings",
     "InvalidConfigurationError",

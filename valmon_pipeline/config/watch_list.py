@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -43,6 +45,13 @@ class WatchList:
     def is_empty(self) -> bool:
         """True when there is nobody to watch."""
         return not (self.everyone or self.indices or self.pubkeys)
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one for everybody who is watched or labelled otherwise; 16 hex digits."""
+        labels = sorted((str(name), sorted(values.items())) for name, values in self.labels.items())
+        text = json.dumps([self.everyone, self.indices, self.pubkeys, labels])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @classmethod
     def of(cls, entries: Iterable[Entry], *, everyone: bool) -> WatchList:

@@ -233,3 +233,20 @@ def test_nobody_is_not_everybody(load: Load, written: str) -> None:
     assert watched.is_empty
     assert not watched.everyone
     assert getattr(watched, written) == ()
+
+
+def test_the_fingerprint_tells_who_is_watched_and_labelled_how(load: Load) -> None:
+    def fingerprint(text: str) -> str:
+        return load(text).watch_list.fingerprint
+
+    assert fingerprint("validators: [1, 2..3]") == fingerprint("validators: [3, 2, 1]")
+    different = [
+        "validators: [1, 2]",
+        "validators: [1, 3]",
+        "validators: [1, 2]\nwatch: network",
+        f"validators: [1, 2, '{KEY}']",
+        "validators: [{index: 1, labels: [a:b]}, 2]",
+        "validators: [{index: 1, labels: [a:c]}, 2]",
+        "validators: [1, {index: 2, labels: [a:b]}]",
+    ]
+    assert len({fingerprint(text) for text in different}) == len(different)

@@ -31,14 +31,17 @@ def pipeline_to(url: str, tables: Warehouse) -> Pipeline:
 
 
 def test_it_stores_and_reports_what_happened(open_chain: OpenChain, tables: Warehouse) -> None:
-    chain, sensor = open_chain(276), slot_sensor(Settings(network="devnet"))
+    chain, sensor = open_chain(276), slot_sensor(Settings(network="devnet"), "refresh")
     pipeline = pipeline_to(chain.url, tables)
     first = tick(sensor, pipeline)
     assert first.cursor == "34"
     assert [type(event) for event in first.asset_events] == [dg.AssetObservation] * 2
-    assert (first.skip_message or "").startswith("head slot 276 (epoch 34, ")
+    [refresh] = first.run_requests or []  # of the job that the sensor was made for
+    assert (refresh.run_key or "").startswith("validators:devnet:")
     chain.go_to(277)
-    assert not tick(sensor, pipeline, first.cursor).asset_events  # no event for a mere slot
+    second = tick(sensor, pipeline, first.cursor)
+    assert not second.asset_events  # no event for a mere slot
+    assert (second.skip_message or "").startswith("head slot 277 (epoch 34, ")
     chain.go_to(279)  # after the missed slot 278
     [missed] = tick(sensor, pipeline, first.cursor).asset_events
     assert isinstance(missed, dg.AssetMaterialization)
@@ -50,7 +53,9 @@ def test_it_stores_and_reports_what_happened(open_chain: OpenChain, tables: Ware
 
 def test_a_node_that_is_away_is_said_to_be(tables: Warehouse) -> None:
     result = tick(
-        slot_sensor(Settings(network="devnet")), pipeline_to("http://127.0.0.1:9", tables), "7"
+        slot_sensor(Settings(network="devnet"), "refresh"),
+        pipeline_to("http://127.0.0.1:9", tables),
+        "7",
     )
     assert result.cursor == "7"
     assert "nothing stored" in (result.skip_message or "")
