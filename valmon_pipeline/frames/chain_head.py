@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pandera.pandas as pa
-
 from valmon_pipeline.frames.columns import ROOT_LENGTH, binary, flag, integer, moment, text
-from valmon_pipeline.frames.contract import table
+from valmon_pipeline.frames.contract import rows_are, table
 
 CONTRACT = table(
     "chain_head",
@@ -24,5 +22,5 @@ CONTRACT = table(
         "is_optimistic": flag("Whether the node had not verified the head's execution payload."),
         "seen_at": moment("When the node answered."),
     },
-    checks=[pa.Check(lambda frame: frame["only_row"], name="one_row", error="only_row is true")],
+    checks=[rows_are("one_row", "only_row is true", lambda frame: frame["only_row"])],
 )

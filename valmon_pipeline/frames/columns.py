@@ -17,6 +17,9 @@ import pandera.pandas as pa
 
 UTC_MICROSECONDS: Final = pd.DatetimeTZDtype("us", "UTC")
 
+IS_FINITE: Final = "is_finite"
+"""The name of the check that a number is not infinite."""
+
 ROOT_LENGTH: Final = 32
 PUBKEY_LENGTH: Final = 48
 
@@ -128,7 +131,7 @@ def _at_most(maximum: int | None) -> list[pa.Check]:
 def _is_finite() -> pa.Check:
     return pa.Check(
         lambda values: pd.Series(~np.isinf(values.to_numpy()), index=values.index),
-        name="is_finite",
+        name=IS_FINITE,
         error="finite",
     )
 

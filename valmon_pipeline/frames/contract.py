@@ -9,6 +9,22 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
+Rule = Callable[[pd.DataFrame], pd.Series]
+"""Maps a frame to one boolean per row, vectorised."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRule:
+    """A rule over whole rows: ``holds`` says what ``rule`` finds true of each."""
+
+    name: str
+    holds: str
+    rule: Rule = field(repr=False)
+
+    def check(self) -> pa.Check:
+        """The same as a check of pandera's."""
+        return pa.Check(self.rule, name=self.name, error=self.holds)
+
 
 @dataclass(frozen=True, slots=True)
 class TableContract:
@@ -21,14 +37,17 @@ class TableContract:
     with the same values of these columns. By default all rows of the epoch, or in tables that are
     not by epoch the row with the same key. A table that is also filled while the epoch goes on
     names more, so that rows of other slots stay.
+
+    ``schema`` is the whole contract; ``row_rules`` are those of its checks that are about rows.
     """
 
     name: str
     description: str
     key: tuple[str, ...]
     partitioned: bool
-    schema: pa.DataFrameSchema = field(repr=False)
+    schema: pa.DataFrameSchema = field(repr=False, hash=False)
     replaced_by: tuple[str, ...]
+    row_rules: tuple[RowRule, ...] = field(repr=False)
 
     @property
     def by_epoch(self) -> bool:
@@ -46,7 +65,7 @@ def table(
     key: Sequence[str],
     columns: Mapping[str, pa.Column],
     partitioned: bool = True,
-    checks: Sequence[pa.Check] = (),
+    checks: Sequence[RowRule] = (),
     replaced_by: Sequence[str] | None = None,
 ) -> TableContract:
     """Describe a table. ``checks`` compare columns with each other, row by row, vectorised."""
@@ -59,21 +78,24 @@ def table(
         raise ValueError(
             f"rows of {name} are replaced by {replaced_by}, but its key does not start so"
         )
+    rules = (_key_is_unique(tuple(key)), *checks)
     schema = pa.DataFrameSchema(
         dict(columns),
-        checks=[_key_is_unique(tuple(key)), *checks],
+        checks=[rule.check() for rule in rules],
         strict=True,
         ordered=True,
         name=name,
         description=description,
     )
-    return TableContract(name, description, tuple(key), partitioned, schema, tuple(replaced_by))
+    return TableContract(
+        name, description, tuple(key), partitioned, schema, tuple(replaced_by), rules
+    )
 
 
-def rows_are(name: str, holds: str, rule: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:
-    """A check over whole rows: ``rule`` maps the frame to one boolean per row, ``holds`` says
+def rows_are(name: str, holds: str, rule: Rule) -> RowRule:
+    """A rule over whole rows: ``rule`` maps the frame to one boolean per row, ``holds`` says
     it."""
-    return pa.Check(rule, name=name, error=holds)
+    return RowRule(name, holds, rule)
 
 
 def is_strictly_ascending(frame: pd.DataFrame, key: Sequence[str]) -> bool:
@@ -96,10 +118,10 @@ def is_strictly_ascending(frame: pd.DataFrame, key: Sequence[str]) -> bool:
     return bool(ascending.all())
 
 
-def _key_is_unique(key: tuple[str, ...]) -> pa.Check:
+def _key_is_unique(key: tuple[str, ...]) -> RowRule:
     def unique(frame: pd.DataFrame) -> pd.Series:
         if is_strictly_ascending(frame, key):
             return pd.Series(True, index=frame.index)
         return ~frame.duplicated(subset=list(key), keep=False)
 
-    return pa.Check(unique, name="key_is_unique", error=f"one row per ({', '.join(key)})")
+    return RowRule("key_is_unique", f"one row per ({', '.join(key)})", unique)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pandera.pandas as pa
-
 from valmon_pipeline.frames.columns import ROOT_LENGTH, binary, flag, integer, long_integer, text
-from valmon_pipeline.frames.contract import table
+from valmon_pipeline.frames.contract import rows_are, table
 
 CONTRACT = table(
     "network_identity",
@@ -25,11 +23,11 @@ CONTRACT = table(
         ),
     },
     checks=[
-        pa.Check(lambda frame: frame["only_row"], name="one_row", error="only_row is true"),
-        pa.Check(
+        rows_are("one_row", "only_row is true", lambda frame: frame["only_row"]),
+        rows_are(
+            "partition_epochs_positive",
+            "partition_epochs is at least 1",
             lambda frame: frame["partition_epochs"] > 0,
-            name="partition_epochs_positive",
-            error="partition_epochs is at least 1",
         ),
     ],
 )

@@ -27,6 +27,10 @@ MATERIALIZED_AGAIN: Final = "materialized again"
 NOT_COMPARED: Final = frozenset({("network_epochs", "finalized")})
 """Turning final changes no fact."""
 
+_NO_CHANGES: Final = pd.DataFrame(
+    columns=["table_name", "slot", "validator_index", "column_name", "old_value", "new_value"]
+)
+
 
 def corrections_to_store(
     connection: sa.Connection,
@@ -79,7 +83,7 @@ def changed_values(
     """
     before, after = _positions(stored, new, list(contract.key))
     for column in ("validator_index", "proposer_index"):
-        if column in contract.columns:
+        if column in contract.columns and before is not after:
             validators = new[column].to_numpy(dtype=np.int64, na_value=-1)
             unwatched = (before < 0) & ~np.isin(validators[after], watched)
             before, after = before[~unwatched], after[~unwatched]
@@ -91,7 +95,8 @@ def changed_values(
         and (contract.name, column) not in NOT_COMPARED
         and not isinstance(described.dtype.type, pd.DatetimeTZDtype)
     ]
-    return pd.concat([changed for changed in changes if len(changed)] or changes[:1])
+    found = [changed for changed in changes if changed is not None]
+    return pd.concat(found) if found else _NO_CHANGES
 
 
 def _changes_of(
@@ -117,15 +122,10 @@ def _changes_in_column(
     new: pd.DataFrame,
     before: npt.NDArray[np.int64],
     after: npt.NDArray[np.int64],
-) -> pd.DataFrame:
-    old_null, old = _comparable(stored[column])
-    new_null, newer = _comparable(new[column])
-    # Position -1, no such row, finds the entry appended here: a NULL.
-    old_null, new_null = np.append(old_null, True)[before], np.append(new_null, True)[after]
-    differs = old_null != new_null
-    both = np.flatnonzero(~old_null & ~new_null)
-    differs[both] = old[before[both]] != newer[after[both]]
-    rows = np.flatnonzero(differs)
+) -> pd.DataFrame | None:
+    rows = np.flatnonzero(_differ(stored[column], new[column], before, after))
+    if not len(rows):
+        return None
     keys = {
         name: _of_either(stored, new, name, before[rows], after[rows])
         for name in ("slot", "validator_index")
@@ -144,10 +144,34 @@ def _changes_in_column(
     )
 
 
+def _differ(
+    stored: pd.Series,
+    new: pd.Series,
+    before: npt.NDArray[np.int64],
+    after: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """Which of the rows at these positions have another value now."""
+    old_null, old = _comparable(stored)
+    new_null, newer = _comparable(new)
+    if before is after:
+        # The usual case, and most of the time of storing a small epoch again.
+        aligned: npt.NDArray[np.bool_] = (old_null != new_null) | (~old_null & (old != newer))
+        return aligned
+    # Position -1, no such row, finds the entry appended here: a NULL.
+    old_null, new_null = np.append(old_null, True)[before], np.append(new_null, True)[after]
+    differs: npt.NDArray[np.bool_] = old_null != new_null
+    both = np.flatnonzero(~old_null & ~new_null)
+    differs[both] = old[before[both]] != newer[after[both]]
+    return differs
+
+
 def _positions(
     stored: pd.DataFrame, new: pd.DataFrame, key: list[str]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row numbers in ``stored`` and ``new`` of each key that either has; -1 where it has not."""
+    """Row numbers in ``stored`` and ``new`` of each key that either has; -1 where it has not.
+
+    The same array twice if both have the same keys in the same order.
+    """
     if len(stored) == len(new) and all(
         np.array_equal(stored[name].to_numpy(), new[name].to_numpy()) for name in key
     ):
@@ -167,7 +191,10 @@ def _positions(
 def _comparable(values: pd.Series) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
     """Which are NULL, and values that can be compared where they are not."""
     null = values.isna().to_numpy(dtype=np.bool_)
-    if isinstance(values.dtype, pd.CategoricalDtype | pd.StringDtype):
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        # Both sides have the contract's names, in its order.
+        return null, values.cat.codes.to_numpy()
+    if isinstance(values.dtype, pd.StringDtype):
         return null, values.to_numpy(dtype=object)
     if isinstance(values.dtype, pd.api.extensions.ExtensionDtype):
         return null, values.to_numpy(dtype=np.int64, na_value=0)

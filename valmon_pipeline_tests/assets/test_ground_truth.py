@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from valmon_pipeline.assets.epoch_reader import Watch
+from valmon_pipeline.frames import TABLES
+from valmon_pipeline.frames.acceptance import obviously_keeps
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, compute
 from valmon_pipeline_tests.recording import FIRST_EPOCH, LAST_EPOCH, devnet
 
@@ -41,6 +43,12 @@ def test_every_check_passes_for_every_epoch(computed: Computed) -> None:
     )
     # A check that compared nothing has shown nothing.
     assert (compared.groupby("check")["compared"].sum() > 0).all()
+
+
+def test_every_frame_is_accepted_at_sight(computed: Computed) -> None:
+    for epoch, frames in computed.frames.items():
+        for name, frame in frames.tables.items():
+            assert obviously_keeps(TABLES[name], frame), (epoch, name)
 
 
 def test_attestation_rewards_are_those_of_the_node(computed: Computed, watch: Watch) -> None:
