@@ -21,13 +21,16 @@ from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.supervisor import take_down
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.replay_node import serve
+from valmon_pipeline.devnet.simulator.command import PRESET_NAMES, simulate
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.storage import migrate as migrations
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 
 config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
 database_app = typer.Typer(no_args_is_help=True, help="The database.")
-devnet_app = typer.Typer(no_args_is_help=True, help="The recorded devnet.")
+devnet_app = typer.Typer(
+    no_args_is_help=True, help="Beacon nodes for tries and tests: recorded or simulated."
+)
 app.add_typer(config_app, name="config")
 app.add_typer(database_app, name="database")
 app.add_typer(devnet_app, name="devnet")
@@ -125,3 +128,43 @@ def devnet_replay(
     """Serve a recording like a beacon node, until Ctrl-C."""
     say(f"replaying {recording.name} at http://127.0.0.1:{port} (Ctrl-C stops it)")
     serve(recording, port=port, live=live, start_slot=start_slot, speed=speed)
+
+
+@devnet_app.command("simulate")
+def devnet_simulate(
+    validators: Annotated[int, typer.Option(help="How many validators start the chain.")] = 128,
+    seed: Annotated[int, typer.Option(help="Equal seeds make equal chains.")] = 0,
+    preset: Annotated[str, typer.Option(help=f"One of {PRESET_NAMES}.")] = "minimal",
+    script: Annotated[
+        Path | None, typer.Option(help="Incidents in YAML; see docs/devnet.md.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 5052,
+    start_epoch: Annotated[
+        int, typer.Option(help="Epoch that begins now; those before have happened.")
+    ] = 8,
+    slot_ms: Annotated[
+        int | None, typer.Option(help="Length of a slot, to let the chain run faster.")
+    ] = None,
+    electra_epoch: Annotated[int, typer.Option(help="First epoch of Electra.")] = 0,
+    fulu_epoch: Annotated[int | None, typer.Option(help="First epoch of Fulu, if any.")] = None,
+    miss_rate: Annotated[float, typer.Option(help="Share of all votes that get lost.")] = 0.0,
+    history_epochs: Annotated[
+        int | None, typer.Option(help="Epochs to remember; all of them without.")
+    ] = None,
+) -> None:
+    """Serve a simulated chain like a beacon node, until Ctrl-C."""
+    with working_on(f"Simulating the first {start_epoch} epochs"):
+        node = simulate(
+            validators,
+            seed=seed,
+            preset=preset,
+            script=script,
+            start_epoch=start_epoch,
+            slot_duration_ms=slot_ms,
+            electra_epoch=electra_epoch,
+            fulu_epoch=fulu_epoch,
+            miss_rate=miss_rate,
+            history_epochs=history_epochs,
+        )
+    say(f"simulating {validators} validators at http://127.0.0.1:{port} (Ctrl-C stops it)")
+    node.serve(port=port)

@@ -7,19 +7,11 @@ the recorded answer for all of them. What the recording does not hold is refused
 from __future__ import annotations
 
 import argparse
-import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
 
-import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.answer import Answer, RefusalError, recorded_answer
@@ -27,22 +19,20 @@ from valmon_pipeline.devnet.block_answers import BlockAnswers
 from valmon_pipeline.devnet.chain_view import ChainView
 from valmon_pipeline.devnet.clock import Clock, LiveClock, StoppedClock
 from valmon_pipeline.devnet.duty_answers import DutyAnswers
-from valmon_pipeline.devnet.event_stream import (
-    EventStream,
-    events_path,
-    read_events,
-    requested_topics,
-)
+from valmon_pipeline.devnet.event_stream import EventStream, events_path, read_events
 from valmon_pipeline.devnet.node_answers import NodeAnswers
+from valmon_pipeline.devnet.node_server import (
+    DEFAULT_PORT,
+    BackgroundNode,
+    FaultInjector,
+    Handler,
+    NodeServer,
+    application,
+)
 from valmon_pipeline.devnet.question import Question
 from valmon_pipeline.devnet.recording import Recording, RecordingError
 from valmon_pipeline.devnet.reward_answers import RewardAnswers
 from valmon_pipeline.devnet.state_answers import StateAnswers
-
-Handler = Callable[[Question], Answer]
-FaultInjector = Callable[[Request], Response | None]
-
-DEFAULT_PORT: Final = 5052
 
 
 class ReplayNode:
@@ -139,41 +129,13 @@ class ReplayNode:
             f"{validator}/duties/sync/{{epoch}}": duties.sync,
             f"{validator}/liveness/{{epoch}}": duties.liveness,
         }
-        routes = [
-            *(
-                Route(path, self._endpoint(handler), methods=["GET"])
-                for path, handler in get.items()
-            ),
-            *(
-                Route(path, self._endpoint(handler), methods=["POST"])
-                for path, handler in post.items()
-            ),
-            Route("/eth/v1/events", self._subscribe, methods=["GET"]),
-            Route("/{path:path}", self._endpoint(_RecordedOnly(self.recording)), methods=_ANY),
-        ]
-        return Starlette(routes=routes)
-
-    def _endpoint(self, handler: Handler) -> Callable[[Request], object]:
-        async def answer(request: Request) -> Response:
-            fault = self.faults(request) if self.faults else None
-            return fault or _response(self._ask(handler, await _question(request)))
-
-        return answer
-
-    async def _subscribe(self, request: Request) -> Response:
-        fault = self.faults(request) if self.faults else None
-        if fault is not None:
-            return fault
-        question = await _question(request)
-        try:
-            topics = requested_topics(question.query_values.get("topics", ()))
-        except RefusalError as refusal:
-            return _response(refusal.answer())
-        return StreamingResponse(
-            self.events.subscribe(topics),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-store"},
+        return application(
+            get, post, _RecordedOnly(self.recording), self._ask, self.events.subscribe, self.faults
         )
+
+    def stop(self) -> None:
+        """End all event streams."""
+        self.events.stop()
 
     def _ask(self, handler: Handler, question: Question) -> Answer:
         try:
@@ -190,25 +152,6 @@ class ReplayNode:
             if exchange is not None and exchange.status >= 400:
                 return recorded_answer(exchange)
             return refusal.answer()
-
-
-_ANY: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-
-
-async def _question(request: Request) -> Question:
-    return Question(
-        request.method,
-        request.url.path,
-        request.url.query,
-        await request.body(),
-        request.headers.get("content-type", ""),
-        request.headers.get("accept", "*/*"),
-        request.path_params,
-    )
-
-
-def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, dict(answer.headers))
 
 
 class _RecordedOnly:
@@ -264,63 +207,11 @@ def serve(
     node = ReplayNode(
         recording, live=live, start_slot=start_slot, speed=speed, events=events, faults=faults
     )
-    _Server(node, host, port).run()
+    NodeServer(node, host, port).run()
 
 
-class _Server(uvicorn.Server):
-    """A server that ends the node's event streams before it waits for open responses."""
-
-    def __init__(self, node: ReplayNode, host: str, port: int) -> None:
-        super().__init__(
-            uvicorn.Config(
-                node.app,
-                host=host,
-                port=port,
-                log_level="warning",
-                lifespan="off",
-                timeout_graceful_shutdown=5,
-            )
-        )
-        self._node = node
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._node.events.stop()
-        await super().shutdown(sockets)
-
-
-class BackgroundReplayNode:
-    """A replay node in a thread of this process, on a free port of the loopback interface.
-
-    Used as a context manager; ``url`` is its address while it runs.
-    """
-
-    def __init__(self, node: ReplayNode) -> None:
-        self.node = node
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._server = _Server(node, "127.0.0.1", 0)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
-        )
-
-    @property
-    def url(self) -> str:
-        """The node's address, without a trailing slash."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def __enter__(self) -> Self:
-        # The socket listens already: requests that come before the server runs wait in its queue.
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-        self._socket.close()
+class BackgroundReplayNode(BackgroundNode[ReplayNode]):
+    """A replay node in a thread of this process, see ``node_server.BackgroundNode``."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,8 +11,9 @@ import pytest
 from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.live import LiveFollower
 from valmon_pipeline.devnet import RECORDING_PATH
+from valmon_pipeline.devnet.node_server import FaultInjector
 from valmon_pipeline.devnet.recording import Recording
-from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, FaultInjector, ReplayNode
+from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.warehouse import Warehouse
