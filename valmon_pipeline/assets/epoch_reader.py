@@ -105,14 +105,21 @@ class EpochReader:
     """Reads epochs from one node; neighbouring epochs share their blocks and registries.
 
     At most two epochs of blocks and two registries are kept, whatever the length of the run.
+    ``head_epoch`` is that of the node's head when the reader was opened.
     """
 
     def __init__(
-        self, client: BeaconClient, spec: ChainSpec, genesis: Genesis, watch: Watch
+        self,
+        client: BeaconClient,
+        spec: ChainSpec,
+        genesis: Genesis,
+        watch: Watch,
+        head_epoch: int,
     ) -> None:
         self.client = client
         self.spec = spec
         self.genesis = genesis
+        self.head_epoch = head_epoch
         self._watch = watch
         self._windows = WindowReader(client)
         self._registries: dict[int, ValidatorRegistry] = {}
@@ -138,7 +145,7 @@ class EpochReader:
                 f"{syncing.sync_distance} behind): its answers are not stored. Wait until "
                 "it has caught up, or name another node."
             )
-        return cls(client, spec, genesis, watch)
+        return cls(client, spec, genesis, watch, spec.epoch_of(syncing.head_slot))
 
     async def finalized_epoch(self) -> int:
         """The node's finalized epoch, now."""

@@ -9,10 +9,11 @@ import pandas as pd
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.epoch_reader import EpochReader
+from valmon_pipeline.assets.label_history import merge_labels
 from valmon_pipeline.assets.materialization import network_identity
 from valmon_pipeline.assets.raw_answers import keep
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.assets.validators import validator_labels_frame, validators_frame
+from valmon_pipeline.assets.validators import validators_frame
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.subject import VALIDATORS_SUBJECT, asking_about
 from valmon_pipeline.beacon.validator_ids import EVERYONE
@@ -40,10 +41,13 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="registry",
         outs={
-            table: dg.AssetOut.from_spec(
-                spec(table), io_manager_key="warehouse", dagster_type=dg.Any
-            )
-            for table in ("validators", "validator_labels")
+            "validators": dg.AssetOut.from_spec(
+                spec("validators"), io_manager_key="warehouse", dagster_type=dg.Any
+            ),
+            # Stored by the step itself: new labels are merged with those that are stored.
+            "validator_labels": dg.AssetOut.from_spec(
+                spec("validator_labels"), dagster_type=dg.Nothing
+            ),
         },
         check_specs=[
             dg.AssetCheckSpec(
@@ -56,9 +60,9 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
     )
     def registry(
         context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+    ) -> Iterator[dg.Output[pd.DataFrame] | dg.Output[None] | dg.AssetCheckResult]:
         pipeline: Pipeline = context.resources.pipeline
-        registry = asyncio.run(_read_watched(pipeline))
+        registry, epoch = asyncio.run(_read_watched(pipeline))
         labels = label_rows(pipeline.watch_list, registry)
         unknown = unknown_ids(pipeline.watch_list, registry)
         yield dg.Output(
@@ -66,10 +70,18 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
             "validators",
             metadata={"validators": len(registry), "unknown": len(unknown)},
         )
+        rows = pipeline.warehouse.change_table(
+            "validator_labels", lambda stored: merge_labels(stored, labels, epoch)
+        )
         yield dg.Output(
-            validator_labels_frame(labels),
+            None,
             "validator_labels",
-            metadata={"labels": len(labels), WATCH_LIST_METADATA: pipeline.watch_list.fingerprint},
+            metadata={
+                "dagster/row_count": rows,
+                "labels": len(labels),
+                "epoch": epoch,
+                WATCH_LIST_METADATA: pipeline.watch_list.fingerprint,
+            },
         )
         yield dg.AssetCheckResult(
             passed=not unknown,
@@ -85,7 +97,8 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
     return registry
 
 
-async def _read_watched(pipeline: Pipeline) -> ValidatorRegistry:
+async def _read_watched(pipeline: Pipeline) -> tuple[ValidatorRegistry, int]:
+    """The watched validators, and the epoch of the node's head."""
     ids = EVERYONE if pipeline.watch.network else pipeline.watch.ids
     with asking_about(VALIDATORS_SUBJECT):
         async with pipeline.open_client() as client:
@@ -95,7 +108,7 @@ async def _read_watched(pipeline: Pipeline) -> ValidatorRegistry:
             if pipeline.archive is not None and isinstance(client.archive, AnswerKeeper):
                 raw = client.archive.archive_of(VALIDATORS_SUBJECT)
                 keep(pipeline.archive, VALIDATORS_SUBJECT, raw, final=True)
-    return registry
+    return registry, reader.head_epoch
 
 
 def label_rows(watch_list: WatchList, registry: ValidatorRegistry) -> list[tuple[int, str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -71,22 +69,5 @@ def validators_frame(registry: ValidatorRegistry) -> pd.DataFrame:
             "activation_epoch": epochs(registry.activation_epoch),
             "exit_epoch": epochs(registry.exit_epoch),
             "withdrawable_epoch": epochs(registry.withdrawable_epoch),
-        },
-    )
-
-
-def validator_labels_frame(
-    labels: Sequence[tuple[int, str, str]], from_epoch: int = 0
-) -> pd.DataFrame:
-    """Frame ``validator_labels`` from (validator index, category, value) since ``from_epoch``."""
-    rows = sorted(set(labels))
-    return conform(
-        "validator_labels",
-        {
-            "validator_index": np.array([row[0] for row in rows], dtype=np.int64),
-            "category": np.array([row[1] for row in rows], dtype=object),
-            "from_epoch": np.full(len(rows), from_epoch),
-            "value": np.array([row[2] for row in rows], dtype=object),
-            "until_epoch": None,
         },
     )

@@ -19,8 +19,9 @@ MAX_VALIDATOR_INDEX = 2**31 - 1
 
 MAX_RANGE = 1_000_000
 NAMES_NOBODY = "names no validator: expected index, indices, pubkey or pubkeys"
-RESERVED_CATEGORIES = frozenset({"scope"})
-"""``scope:watched`` and ``scope:all-network`` are made by valmon itself."""
+RESERVED_CATEGORIES = frozenset({"scope", "all"})
+"""``scope:watched``, ``scope:all-network`` and the group ``all`` of everybody are made by valmon
+itself."""
 
 
 class IndexRange(FieldType):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString
 
 import numpy as np
@@ -160,6 +160,27 @@ class Warehouse:
         ready = self._whole(table, frame)
         with self.database.transaction(f"store table {table}") as connection:
             lock_for_transaction(connection, f"{self.schema}.{table}")
+            self._delete(connection, table, None)
+            self._copy(connection, table, ready)
+        return len(ready)
+
+    def change_table(self, table: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> int:
+        """Make what ``change`` makes of all rows of ``table`` its rows; rows stored.
+
+        The table must not be split by epoch, and small. Changes of one table wait for each other,
+        so that each starts from what the other has stored.
+
+        Raises:
+            ContractViolationError: the frame breaks its contract.
+            StorageError: the database refuses; the table is as it was before.
+        """
+        contract = contract_of(table)
+        with self.database.transaction(f"change table {table}") as connection:
+            lock_for_transaction(connection, f"{self.schema}.{table}")
+            stored = read_table(
+                connection, self.schema, contract, contract.columns, Selection({})
+            )
+            ready = self._whole(table, change(stored))
             self._delete(connection, table, None)
             self._copy(connection, table, ready)
         return len(ready)
