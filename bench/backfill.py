@@ -97,6 +97,7 @@ async def part_by_part(pipeline: Pipeline, epochs: Sequence[int], turn: Turn) ->
     async with pipeline.open_client() as client:
         reader = await EpochReader.open(client, pipeline.watch)
         pipeline.warehouse.bind_network(network_identity(reader))
+        labels = pipeline.warehouse.read("validator_labels")
         for epoch in epochs:
             started = time.perf_counter()
             answers = await reader.read(epoch)
@@ -105,6 +106,7 @@ async def part_by_part(pipeline: Pipeline, epochs: Sequence[int], turn: Turn) ->
                 reader.spec,
                 answers,
                 watch_is_network=pipeline.watch.network,
+                labels=labels,
                 at=datetime.now(UTC),
             )
             computed = time.perf_counter()

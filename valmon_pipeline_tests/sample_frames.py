@@ -145,21 +145,35 @@ def _live_slots(columns: Columns, rows: int) -> None:
     columns["block_root"] = [None if skipped else bytes(31) + b"r" for skipped in missed]
 
 
-def _day_summaries(columns: Columns, rows: int) -> None:
+def _sums(columns: Columns, rows: int) -> None:
     columns["duties"] = np.arange(rows) + 3
     columns["missed"] = np.arange(rows) % 3
+    columns["included"] = columns["duties"] - columns["missed"]
+    for name in ("source_timely", "target_timely", "head_timely"):
+        columns[name] = np.arange(rows) + 1
+    columns["target_correct"] = columns["head_correct"] = columns["included"]
     columns["attestation_effectiveness_duties"] = np.arange(rows) + 2
+    columns["reward_effectiveness_count"] = np.arange(rows)
+    for name in [name for name in columns if name.startswith("misses_")]:
+        columns[name] = np.zeros(rows, dtype=np.int64)
     columns["sync_due"] = np.arange(rows) * 7
     columns["sync_participated"] = np.arange(rows) * 5
     columns["proposals_due"] = np.arange(rows) % 4
     columns["proposals_proposed"] = np.arange(rows) % 2 * columns["proposals_due"]
 
 
+def _groups(columns: Columns, rows: int) -> None:
+    _sums(columns, rows)
+    columns["category"] = ["operator"] * rows
+    columns["value"] = [f"{row:03d}" * (row > 0) for row in range(rows)]
+
+
 _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "network_identity": _only_row,
     "chain_head": _only_row,
     "live_slots": _live_slots,
-    "validator_day_summaries": _day_summaries,
+    "validator_day_summaries": _sums,
+    "epoch_summaries": _groups,
     "blocks": _blocks,
     "validator_labels": _labels,
     "attestation_duties": _duties,

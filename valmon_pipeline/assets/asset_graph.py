@@ -22,6 +22,14 @@ EPOCH_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "scores",
         ("attestation_outcomes", "attestation_rewards", "proposer_duties", "sync_duties"),
     ),
+    "epoch_summaries": (
+        "scores",
+        (
+            *("validator_snapshots", "attestation_outcomes", "attestation_rewards"),
+            *("proposer_duties", "block_rewards", "sync_duties", "sync_rewards"),
+            *("effectiveness_scores", "validator_labels"),
+        ),
+    ),
     "network_epochs": ("scores", ("blocks", "attestation_outcomes", "validator_snapshots")),
 }
 CONTRACT_CHECK: Final = "contract"

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from math import isclose
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from valmon_pipeline.chain.rewards import is_inactivity_leak
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_active, is_eligible
 from valmon_pipeline.frames.conform import conform
+from valmon_pipeline.scoring.groups import EVERYBODY
 
 Frames = Mapping[str, pd.DataFrame]
 MAX_EXAMPLES: Final = 5
@@ -210,6 +212,44 @@ def _block_reward_goes_to_proposer(
     return len(rewards), rewards.loc[wrong, ["slot", "proposer_index", "block"]]
 
 
+def _groups_add_up(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    """Everybody's sums are those of the facts, and each category's groups add up to everybody's.
+
+    A sum that is unknown (NULL) for a group is unknown for everybody. Sums of effectiveness are
+    floats and may differ in their last digits.
+    """
+    groups = frames["epoch_summaries"].drop(columns=["epoch", "value", "formula_version"])
+    # Rows of objects: a row of its own type would turn gwei into floats.
+    sums = groups.groupby("category").sum(skipna=False).astype(object)
+    everybody = {str(name): sums.at[EVERYBODY[0], name] for name in sums.columns if len(sums)}
+    ours = np.isin(frames["proposer_duties"]["validator_index"], answers.watched)
+    facts = {
+        "validators": len(answers.watched),
+        "duties": len(frames["attestation_outcomes"]),
+        "effective_balance_epochs": frames["attestation_rewards"]["effective_balance"].sum(),
+        "reward": frames["attestation_rewards"]["total_reward"].sum(),
+        "sync_due": frames["sync_duties"]["due"].sum(),
+        "sync_reward": frames["sync_rewards"]["reward"].sum(),
+        "proposals_due": ours.sum(),
+    }
+    pairs = [("facts", name, value, everybody.get(name, 0)) for name, value in facts.items()]
+    for category, row in sums.drop(index=EVERYBODY[0], errors="ignore").iterrows():
+        pairs += [(str(category), name, row[name], total) for name, total in everybody.items()]
+    compared = pd.DataFrame(pairs, columns=["category", "column", "sum", "everybody"], dtype=object)
+    equal = [_is_equal_sum(found, total) for _, _, found, total in pairs]
+    return len(compared), compared[~np.array(equal, dtype=np.bool_)]
+
+
+def _is_equal_sum(found: Any, total: Any) -> bool:
+    if pd.isna(found) or pd.isna(total):
+        return bool(pd.isna(found) and pd.isna(total))
+    if isinstance(total, float) and isinstance(found, float) and not total.is_integer():
+        return isclose(found, total, rel_tol=1e-9)
+    return bool(found == total)
+
+
 EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
     EpochCheck(
         "attestation_duties",
@@ -258,6 +298,12 @@ EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
         "rewards_match_seats",
         "Sync rewards are net seats times the reward per seat.",
         _sync_reward_per_seat,
+    ),
+    EpochCheck(
+        "epoch_summaries",
+        "groups_add_up",
+        "Everybody's sums are those of the facts, and the groups of each category add up to them.",
+        _groups_add_up,
     ),
 )
 

@@ -16,6 +16,7 @@ from valmon_pipeline.assets.duties import (
     sync_duties_frame,
 )
 from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.group_sums import epoch_summaries_frame
 from valmon_pipeline.assets.network_totals import network_totals
 from valmon_pipeline.assets.performance import attestation_outcomes_frame
 from valmon_pipeline.assets.rewards import (
@@ -40,9 +41,17 @@ class EpochFrames:
 
 
 def compute_epoch_frames(
-    spec: ChainSpec, answers: EpochAnswers, *, watch_is_network: bool, at: datetime
+    spec: ChainSpec,
+    answers: EpochAnswers,
+    *,
+    watch_is_network: bool,
+    labels: pd.DataFrame,
+    at: datetime,
 ) -> EpochFrames:
-    """Every frame of an epoch from the node's answers; pure, apart from the time it is given."""
+    """Every frame of an epoch from the node's answers; pure, apart from the time it is given.
+
+    ``labels`` is the frame ``validator_labels``, by which the epoch is summed up.
+    """
     blocks = [answers.blocks[slot] for slot in answers.canonical.slot.tolist()]
     end = spec.first_slot(answers.epoch + 1)
     outcomes = attestation_outcomes(
@@ -76,6 +85,7 @@ def compute_epoch_frames(
         sync_duties=frames["sync_duties"],
         watched=answers.watched,
     )
+    frames["epoch_summaries"] = epoch_summaries_frame(answers.epoch, frames, labels)
     checks = [check.run(spec, answers, frames) for check in EPOCH_CHECKS]
     frames["check_results"] = check_results_frame(checks, at)
     return EpochFrames(answers.epoch, frames, checks)

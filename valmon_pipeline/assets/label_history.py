@@ -54,6 +54,11 @@ def merge_labels(
     return _frame(history)
 
 
+def no_labels() -> pd.DataFrame:
+    """Frame ``validator_labels`` without a label."""
+    return _frame({})
+
+
 def _changed(ranges: list[_Range], value: str | None, epoch: int) -> list[_Range]:
     """The history of one label, ascending, once ``value`` (None: no label) holds from ``epoch``."""
     if not ranges:

@@ -17,6 +17,7 @@ from typing import Final
 from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
 from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
+from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.assets.node_session import NodeSession, is_fault_of_node
 from valmon_pipeline.assets.raw_answers import keep, raw_answers
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
@@ -113,6 +114,7 @@ class EpochMaterializer:
         self._provisional = provisional
         self._correction_reason = correction_reason
         self._archive = archive
+        self._labels = no_labels()
 
     def run(
         self,
@@ -121,6 +123,8 @@ class EpochMaterializer:
         on_failed: Callable[[int, str], None] = lambda epoch, reason: None,
     ) -> RunOutcome:
         """Materialize epochs in the order given, each in a transaction of its own.
+
+        The labels that are stored when the run begins are those it groups validators by.
 
         An epoch that fails is recorded and the next one is tried, unless the node or the database
         is gone altogether: then the remaining epochs fail with that reason.
@@ -138,6 +142,7 @@ class EpochMaterializer:
         on_failed: Callable[[int, str], None],
     ) -> RunOutcome:
         outcome = RunOutcome()
+        self._labels = self._warehouse.read("validator_labels")
 
         def fail(epoch: int, reason: str) -> None:
             outcome.failures[epoch] = reason
@@ -220,7 +225,11 @@ class EpochMaterializer:
             return read.answers
         try:
             frames = compute_epoch_frames(
-                spec, read.answers, watch_is_network=self._watch.network, at=datetime.now(UTC)
+                spec,
+                read.answers,
+                watch_is_network=self._watch.network,
+                labels=self._labels,
+                at=datetime.now(UTC),
             )
             stored = self._warehouse.replace_epoch(
                 read.answers.epoch, frames.tables, correction_reason=self._correction_reason

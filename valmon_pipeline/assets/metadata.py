@@ -15,6 +15,7 @@ from valmon_pipeline.assets.plots import Series, stacked_bars
 _GREEN: Final = "#3a9d5d"
 _AMBER: Final = "#e0a030"
 _RED: Final = "#c8443c"
+_GROUPS_SHOWN: Final = 50
 Metadata = dict[str, Any]
 
 
@@ -135,6 +136,27 @@ def _effectiveness_scores(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame
     return metadata
 
 
+def _epoch_summaries(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    """The groups by category, best reward effectiveness first, those without any at the end."""
+    shown = frame.assign(
+        effectiveness=frame["attestation_effectiveness_sum"]
+        / frame["attestation_effectiveness_duties"],
+        of_ideal=frame["scored_reward"] / frame["scored_ideal_reward"].replace(0, np.nan),
+    ).sort_values(["category", "of_ideal"], ascending=[True, False], na_position="last")
+    lines = ["| group | validators | missed | effectiveness | of ideal |", "|---|---|---|---|---|"]
+    for row in shown.head(_GROUPS_SHOWN).itertuples():
+        name = f"{row.category!s}: {str(row.value) or '(no label)'}".replace("|", "\\|")
+        lines.append(
+            f"| {name} | {row.validators} | {row.missed} | "
+            f"{_percent(row.effectiveness)} | {_percent(row.of_ideal)} |"
+        )
+    return {"groups": len(frame), "by_group": dg.MetadataValue.md("\n".join(lines))}
+
+
+def _percent(share: Any) -> str:
+    return "–" if pd.isna(share) else f"{share:.2%}"
+
+
 Describe = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], Metadata]
 _DESCRIPTIONS: Final[Mapping[str, Describe]] = {
     "blocks": _blocks,
@@ -145,4 +167,5 @@ _DESCRIPTIONS: Final[Mapping[str, Describe]] = {
     "sync_rewards": _sync_rewards,
     "network_epochs": _network_epochs,
     "effectiveness_scores": _effectiveness_scores,
+    "epoch_summaries": _epoch_summaries,
 }

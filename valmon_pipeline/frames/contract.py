@@ -39,6 +39,8 @@ class TableContract:
     names more, so that rows of other slots stay.
 
     ``schema`` is the whole contract; ``row_rules`` are those of its checks that are about rows.
+
+    Tables that ``outlives_retention`` marks keep their rows when retention drops the epochs.
     """
 
     name: str
@@ -48,6 +50,7 @@ class TableContract:
     schema: pa.DataFrameSchema = field(repr=False, hash=False)
     replaced_by: tuple[str, ...]
     row_rules: tuple[RowRule, ...] = field(repr=False)
+    outlives_retention: bool
 
     @property
     def by_epoch(self) -> bool:
@@ -67,6 +70,7 @@ def table(
     partitioned: bool = True,
     checks: Sequence[RowRule] = (),
     replaced_by: Sequence[str] | None = None,
+    outlives_retention: bool = False,
 ) -> TableContract:
     """Describe a table. ``checks`` compare columns with each other, row by row, vectorised."""
     unknown = [name for name in key if name not in columns]
@@ -88,7 +92,14 @@ def table(
         description=description,
     )
     return TableContract(
-        name, description, tuple(key), partitioned, schema, tuple(replaced_by), rules
+        name,
+        description,
+        tuple(key),
+        partitioned,
+        schema,
+        tuple(replaced_by),
+        rules,
+        outlives_retention,
     )
 
 

@@ -1,41 +1,52 @@
-"""Sums over the epochs of a day, per validator. Ratios are made from sums, never averaged."""
+"""Sums per validator, over the rows of one epoch or of many. Ratios are made from sums, never
+averaged."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Int64Array = npt.NDArray[np.int64]
-Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
-Array = TypeVar("Array", bound=npt.NDArray[Any])
+Numbers: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+MaskedIntegers: TypeAlias = np.ma.MaskedArray[tuple[int, ...], np.dtype[np.int64]]
+Values: TypeAlias = Numbers | MaskedIntegers
 
 
 class SumsByValidator:
-    """Named sums per validator index, added to piece by piece.
+    """Named sums per validator, added to piece by piece.
 
     Integer sums are exact. Float sums are added up row by row, so that they depend on the order of
-    the rows but not on the pieces they came in.
+    the rows but not on the pieces they came in. A sum one of whose rows is masked is unknown, and
+    masked itself.
     """
 
     def __init__(self) -> None:
-        self._present = np.zeros(0, dtype=np.bool_)
+        self._validators = np.zeros(0, dtype=np.int64)
         self._sums: dict[str, Numbers] = {}
         self._unknown: dict[str, npt.NDArray[np.bool_]] = {}
 
     @property
     def validators(self) -> Int64Array:
         """The validators that are summed up, ascending."""
-        return np.flatnonzero(self._present).astype(np.int64)
+        return self._validators
 
     def include(self, validators: Int64Array) -> None:
         """Give these validators a row, even if nothing is ever added to it."""
-        self._grow(validators)
-        self._present[validators] = True
+        known = self._validators
+        both = np.union1d(known, validators)
+        if len(both) == len(known):
+            return
+        rows = np.searchsorted(both, known)
+        self._validators = both
+        self._sums = {name: _spread(values, rows, len(both)) for name, values in self._sums.items()}
+        self._unknown = {
+            name: _spread(values, rows, len(both)) for name, values in self._unknown.items()
+        }
 
-    def add(self, validators: Int64Array, sums: Mapping[str, Numbers]) -> None:
+    def add(self, validators: Int64Array, sums: Mapping[str, Values]) -> None:
         """Add to each named sum one value per row; a validator may have many rows.
 
         Rows of validators that were not included are left out.
@@ -43,55 +54,40 @@ class SumsByValidator:
         Args:
             validators: the validator of each row.
             sums: by name the value of each row; int64 or float64, always the same for a name.
+                Masked values are unknown.
         """
-        self._grow(validators)
-        ours = self._present[validators]
+        rows = np.searchsorted(self._validators, validators)
+        ours = np.zeros(len(validators), dtype=np.bool_)
+        within = rows < len(self._validators)
+        ours[within] = self._validators[rows[within]] == validators[within]
+        rows = rows[ours]
         for name, values in sums.items():
-            total = self._sum(name, values.dtype)
-            np.add.at(total, validators[ours], values[ours])
+            total = self._sums.setdefault(name, _zeros(len(self._validators), values))
+            if isinstance(values, np.ma.MaskedArray):
+                unknown = self._unknown.setdefault(
+                    name, np.zeros(len(self._validators), dtype=np.bool_)
+                )
+                unknown[rows[np.ma.getmaskarray(values)[ours]]] = True
+                values = values.filled(0)
+            np.add.at(total, rows, values[ours])
 
-    def add_unknown(
-        self, validators: Int64Array, name: str, values: Int64Array, unknown: npt.NDArray[np.bool_]
-    ) -> None:
-        """Add to a sum that is unknown for a validator as soon as one of its rows is.
-
-        Args:
-            validators: the validator of each row.
-            name: the sum.
-            values: the value of each row, any where it is unknown.
-            unknown: whether it is.
-        """
-        self.add(validators, {name: np.where(unknown, 0, values)})
-        marks = self._unknown.setdefault(name, np.zeros(0, dtype=np.bool_))
-        self._unknown[name] = marks = _grown(marks, len(self._present))
-        marks[validators[unknown]] = True
-
-    def total(self, name: str) -> Numbers:
-        """The sum for each of ``validators``; 0 for one that was never added to."""
-        validators = self.validators
-        if name not in self._sums:
-            return np.zeros(len(validators), dtype=np.int64)
-        return _grown(self._sums[name], len(self._present))[validators]
-
-    def total_or_masked(self, name: str) -> np.ma.MaskedArray[tuple[int, ...], np.dtype[np.int64]]:
-        """The same for a sum of ``add_unknown``, masked where it is unknown."""
-        marks = _grown(self._unknown.get(name, np.zeros(0, np.bool_)), len(self._present))
-        return np.ma.MaskedArray(self.total(name), mask=marks[self.validators])
-
-    def _grow(self, validators: Int64Array) -> None:
-        if len(validators):
-            self._present = _grown(self._present, int(validators.max()) + 1)
-
-    def _sum(self, name: str, dtype: np.dtype[np.int64] | np.dtype[np.float64]) -> Numbers:
-        kept: Numbers = self._sums.get(name, np.zeros(0, dtype=dtype))  # type: ignore[arg-type]
-        self._sums[name] = _grown(kept, len(self._present))
-        return self._sums[name]
+    def total(self, name: str) -> Values:
+        """The sum for each of ``validators``: 0 for one that was never added to; masked where it is
+        unknown, if it was ever added to with masked values."""
+        total = self._sums.get(name, np.zeros(len(self._validators), dtype=np.int64))
+        if name not in self._unknown:
+            return total
+        return np.ma.MaskedArray(total.astype(np.int64, copy=False), mask=self._unknown[name])
 
 
-def _grown(array: Array, length: int) -> Array:
-    """``array`` with zeros appended up to ``length``."""
-    if len(array) >= length:
-        return array
-    longer: Array = np.zeros(length, dtype=array.dtype)  # type: ignore[assignment]
-    longer[: len(array)] = array
+def _zeros(length: int, like: Values) -> Numbers:
+    if like.dtype == np.float64:
+        return np.zeros(length, dtype=np.float64)
+    return np.zeros(length, dtype=np.int64)
+
+
+def _spread(values: npt.NDArray[Any], rows: npt.NDArray[np.intp], length: int) -> npt.NDArray[Any]:
+    """``values`` at ``rows`` of an array of ``length``, zeros elsewhere."""
+    longer = np.zeros(length, dtype=values.dtype)
+    longer[rows] = values
     return longer

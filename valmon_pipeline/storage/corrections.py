@@ -31,6 +31,9 @@ _NO_CHANGES: Final = pd.DataFrame(
     columns=["table_name", "slot", "validator_index", "column_name", "old_value", "new_value"]
 )
 
+DERIVED: Final = frozenset({"epoch_summaries"})
+"""Sums over rows that are compared themselves, of whoever was watched: not compared again."""
+
 
 def corrections_to_store(
     connection: sa.Connection,
@@ -51,6 +54,7 @@ def corrections_to_store(
     compared = (
         _changes_of(connection, schema, contract_of(table), epoch, frame, watched)
         for table, frame in frames.items()
+        if table not in DERIVED
     )
     found = [changes for changes in compared if len(changes)]
     if not found:

@@ -46,8 +46,8 @@ def drop_epochs_before(warehouse: Warehouse, before: date, *, spans: int = 400) 
     """Drop epochs that start before a UTC day, oldest first, each span in one transaction.
 
     A span is what one child table holds, about a day. It goes only if every stored epoch of the
-    days it touches is final and in ``validator_day_summaries``. Corrections and labels stay. At
-    most ``spans`` are dropped.
+    days it touches is final and in ``validator_day_summaries``. Corrections, labels and tables
+    whose contract says so stay. At most ``spans`` are dropped.
 
     Raises:
         StorageError: the database refuses, or a reader holds a table for longer than
@@ -111,7 +111,7 @@ def _drop(warehouse: Warehouse, first: int, end: int) -> DroppedEpochs:
         ]
         drop_partitions(connection, schema, children)
         for contract in TABLES.values():
-            if contract.by_epoch and not contract.partitioned:
+            if contract.by_epoch and not contract.partitioned and not contract.outlives_retention:
                 epoch = table_of(schema, contract.name).c.epoch
                 rows += connection.execute(
                     sa.delete(epoch.table).where(epoch >= first, epoch < end)

@@ -177,9 +177,7 @@ class Warehouse:
         contract = contract_of(table)
         with self.database.transaction(f"change table {table}") as connection:
             lock_for_transaction(connection, f"{self.schema}.{table}")
-            stored = read_table(
-                connection, self.schema, contract, contract.columns, Selection({})
-            )
+            stored = read_table(connection, self.schema, contract, contract.columns, Selection({}))
             ready = self._whole(table, change(stored))
             self._delete(connection, table, None)
             self._copy(connection, table, ready)

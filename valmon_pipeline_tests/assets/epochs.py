@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import pandas as pd
+
 from valmon_pipeline.assets.checks import EPOCH_CHECKS, CheckResult
 from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
+from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
@@ -70,15 +73,20 @@ def client_opener(url: str) -> OpenClient:
     return open_client
 
 
-def compute(url: str, watch: Watch, epochs: Iterable[int]) -> Computed:
-    """Read epochs from the node at ``url`` and compute their frames."""
+def compute(
+    url: str, watch: Watch, epochs: Iterable[int], labels: pd.DataFrame | None = None
+) -> Computed:
+    """Read epochs from the node at ``url`` and compute their frames, by ``labels`` if any."""
+    labels = no_labels() if labels is None else labels
 
     async def read() -> Computed:
         async with client_opener(url)() as client:
             reader = await EpochReader.open(client, watch)
             answers = {epoch: await reader.read(epoch) for epoch in epochs}
         frames = {
-            epoch: compute_epoch_frames(reader.spec, answer, watch_is_network=watch.network, at=AT)
+            epoch: compute_epoch_frames(
+                reader.spec, answer, watch_is_network=watch.network, labels=labels, at=AT
+            )
             for epoch, answer in answers.items()
         }
         return Computed(reader.spec, answers, frames)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from valmon_pipeline.assets.epoch_reader import Watch
+from valmon_pipeline.assets.label_history import merge_labels, no_labels
 from valmon_pipeline_tests.assets.epochs import CHECKS, FEW, NETWORK, compute
 from valmon_pipeline_tests.assets.faulty_node import Faults, Spoil
 
@@ -130,6 +132,9 @@ LIES = [
 ]
 
 
+GROUPS_ADD_UP = "epoch_summaries.groups_add_up"
+
+
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.check)
 def test_a_wrong_value_fails_its_check_and_only_that(
     faults: Faults, node_url: str, lie: Lie
@@ -149,7 +154,23 @@ def test_a_wrong_value_fails_its_check_and_only_that(
 
 
 def test_every_check_has_its_lie() -> None:
-    assert {lie.check for lie in LIES} == CHECKS
+    assert {lie.check for lie in LIES} | {GROUPS_ADD_UP} == CHECKS
+
+
+def test_labels_that_overlap_fail_the_check_of_the_groups(true_node_url: str) -> None:
+    """No node can tell that lie: it takes somebody who edits the table of labels."""
+    labels = merge_labels(no_labels(), [(0, "operator", "a"), (5, "operator", "b")], 0)
+    twice = pd.concat([labels, labels.head(1).assign(from_epoch=EPOCH, value="b")])
+    computed = compute(true_node_url, NETWORK, [EPOCH], twice)
+    assert set(computed.failing_checks()) == {(EPOCH, GROUPS_ADD_UP)}
+    result = computed.failing_checks()[EPOCH, GROUPS_ADD_UP]
+    everybody = len(computed.answers[EPOCH].watched)
+    assert {
+        "category": "operator",
+        "column": "validators",
+        "sum": str(everybody + 1),
+        "everybody": str(everybody),
+    } in result.examples
 
 
 def test_at_most_five_offenders_are_named_and_all_are_counted(

@@ -245,6 +245,8 @@ def test_few_watched_validators_score_as_they_do_among_all(true_node_url: str) -
                     assert known.any()
                     assert (attainable == exact[table][attainable.name])[known].all()
                     frame = frame.drop(columns=str(attainable.name))
+            if table == "epoch_summaries":  # nor has a sum of them
+                frame = frame.drop(columns="attainable_reward")
             pd.testing.assert_frame_equal(frame, exact[table][frame.columns])
         ranked = ["percentile_rank", "network_percentile_rank"]
         among_all = everybody.frames[epoch].tables["effectiveness_scores"].drop(columns=ranked)

@@ -6,16 +6,13 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from valmon_pipeline.assets.label_history import merge_labels
-from valmon_pipeline.frames import conform, validate
+from valmon_pipeline.assets.label_history import merge_labels, no_labels
+from valmon_pipeline.frames import validate
 
 Labels = dict[tuple[int, str], str]
 Change = tuple[Labels, int]
 
-NOTHING = conform(
-    "validator_labels",
-    dict.fromkeys(("validator_index", "category", "from_epoch", "value", "until_epoch"), []),
-)
+NOTHING = no_labels()
 LABELS = st.dictionaries(
     st.tuples(st.integers(0, 2), st.sampled_from(["operator", "region"])), st.sampled_from("abc")
 )

@@ -30,8 +30,8 @@ def summed(rows: list[tuple[int, int, float, bool]], cuts: list[int]) -> SumsByV
         gwei = np.array([row[1] for row in piece], dtype=np.int64)
         unknown = np.array([row[3] for row in piece], dtype=np.bool_)
         shares = np.array([row[2] for row in piece], dtype=np.float64)
-        sums.add(validators, {"gwei": gwei, "shares": shares})
-        sums.add_unknown(validators, "ideal", gwei, unknown)
+        ideal = np.ma.MaskedArray(gwei, mask=unknown)
+        sums.add(validators, {"gwei": gwei, "shares": shares, "ideal": ideal})
     return sums
 
 
@@ -45,7 +45,7 @@ def test_pieces_do_not_matter_and_sums_are_exact(
         assert whole.total(name).tobytes() == pieces.total(name).tobytes()
     of = {index: [row for row in rows if row[0] == index] for index in range(1, 6)}
     assert pieces.total("gwei").tolist() == [sum(row[1] for row in of[i]) for i in of]
-    ideal = pieces.total_or_masked("ideal")
+    ideal = pieces.total("ideal")
     assert np.ma.getmaskarray(ideal).tolist() == [any(row[3] for row in of[i]) for i in of]
     assert [value for value in ideal.tolist() if value is not None] == [
         sum(row[1] for row in of[i]) for i in of if not any(row[3] for row in of[i])
@@ -63,4 +63,4 @@ def test_index_zero_counts_like_any_other() -> None:
 
 def test_of_nobody_there_is_nothing() -> None:
     assert len(SumsByValidator().validators) == 0
-    assert len(SumsByValidator().total_or_masked("ideal")) == 0
+    assert len(SumsByValidator().total("ideal")) == 0

@@ -1,0 +1,43 @@
+"""Group ``scores``: an epoch summed up by group, from the facts of this epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from valmon_pipeline.frames.conform import conform
+from valmon_pipeline.frames.sums import sum_columns
+from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
+from valmon_pipeline.scoring.facts import add_facts
+from valmon_pipeline.scoring.groups import groups_in_epoch
+from valmon_pipeline.scoring.rollup import SumsByValidator
+
+
+def epoch_summaries_frame(
+    epoch: int, facts: Mapping[str, pd.DataFrame], labels: pd.DataFrame
+) -> pd.DataFrame:
+    """Frame ``epoch_summaries``: a row per group that has members, and one of everybody.
+
+    Args:
+        epoch: the epoch.
+        facts: its other frames by table, as stored: ``validator_snapshots`` tells who is watched;
+            see ``scoring.facts`` for the others.
+        labels: frame ``validator_labels``; those that hold in the epoch count.
+    """
+    sums = SumsByValidator()
+    sums.include(np.unique(facts["validator_snapshots"]["validator_index"].to_numpy(np.int64)))
+    add_facts(sums, facts)
+    groups = groups_in_epoch(sums.validators, labels, epoch)
+    return conform(
+        "epoch_summaries",
+        {
+            "epoch": np.full(len(groups.names), epoch),
+            "category": np.array([category for category, _ in groups.names], dtype=object),
+            "value": np.array([value for _, value in groups.names], dtype=object),
+            "validators": groups.total(np.ones(len(sums.validators), dtype=np.int64)),
+            **{name: groups.total(sums.total(name)) for name in sum_columns()},
+            "formula_version": np.full(len(groups.names), FORMULA_VERSION),
+        },
+    )

@@ -1,0 +1,28 @@
+"""Groups of validators, epoch by epoch."""
+
+from __future__ import annotations
+
+from valmon_pipeline.frames.columns import integer, text
+from valmon_pipeline.frames.contract import table
+from valmon_pipeline.frames.sums import SUM_CHECKS, sum_columns
+
+CONTRACT = table(
+    "epoch_summaries",
+    "Sums over groups of watched validators in each epoch, by the labels that held then: one row "
+    "of everybody (category and value `all`), and for each category a row per value and one with "
+    "an empty value for those without a label of it, so that each category adds up to everybody. "
+    "Kept when retention drops the epochs. Ratios are made from these sums, never averaged. "
+    "Amounts are gwei.",
+    key=["epoch", "category", "value"],
+    partitioned=False,
+    outlives_retention=True,
+    columns={
+        "epoch": integer("The epoch."),
+        "category": text("Kind of label, e.g. operator; `all` for everybody."),
+        "value": text("The label, e.g. the operator's name; empty: no such label; `all`."),
+        "validators": integer("Watched validators in the group, whether or not anything was due."),
+        **sum_columns(),
+        "formula_version": integer("Version of the formulas behind the scores that are summed up."),
+    },
+    checks=SUM_CHECKS,
+)
