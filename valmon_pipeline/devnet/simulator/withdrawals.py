@@ -11,9 +11,14 @@ from dataclasses import replace
 import numpy as np
 
 from valmon_pipeline.chain.epochs import NEVER
+from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.devnet.simulator.blocks import Withdrawal
 from valmon_pipeline.devnet.simulator.parameters import Parameters
-from valmon_pipeline.devnet.simulator.state import BLS_PREFIX, State
+from valmon_pipeline.devnet.simulator.state import (
+    COMPOUNDING_PREFIX,
+    EXECUTION_PREFIX,
+    State,
+)
 
 
 def process_withdrawals(parameters: Parameters, state: State) -> tuple[Withdrawal, ...]:
@@ -74,7 +79,11 @@ def _swept(parameters: Parameters, state: State, partial: list[Withdrawal]) -> l
     for withdrawal in partial:
         balance[swept == withdrawal.validator_index] -= withdrawal.amount
     limit = state.max_effective_balance(parameters)[swept]
-    can_withdraw = validators.withdrawal_credentials[swept, 0] != BLS_PREFIX
+    prefix = validators.withdrawal_credentials[swept, 0]
+    # Compounding credentials mean nothing before Electra.
+    can_withdraw = prefix == EXECUTION_PREFIX
+    if parameters.fork_at(epoch) >= Fork.ELECTRA:
+        can_withdraw |= prefix == COMPOUNDING_PREFIX
     full = can_withdraw & (validators.withdrawable_epoch[swept] <= epoch) & (balance > 0)
     excess = can_withdraw & (validators.effective_balance[swept] == limit) & (balance > limit)
     amount = np.where(full, balance, np.where(excess, balance - limit, 0))
