@@ -136,6 +136,14 @@ def _block_rewards(columns: Columns, rows: int) -> None:
     columns["total"] = sum(columns[name] for name in names)
 
 
+def _standings(columns: Columns, rows: int) -> None:
+    columns["missed_streak"] = np.arange(rows) % 9
+    columns["window_epochs"] = np.arange(rows) + 9
+    healthy = np.asarray(columns["health"]) == 0
+    texts = pd.Series([f"missed_streak:{row}" for row in range(rows)], dtype="str")
+    columns["health_reasons"] = texts.mask(healthy)
+
+
 def _only_row(columns: Columns, rows: int) -> None:
     columns["only_row"] = np.ones(rows, dtype=np.bool_)
 
@@ -174,6 +182,7 @@ _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "live_slots": _live_slots,
     "validator_day_summaries": _sums,
     "epoch_summaries": _groups,
+    "validator_standings": _standings,
     "blocks": _blocks,
     "validator_labels": _labels,
     "attestation_duties": _duties,

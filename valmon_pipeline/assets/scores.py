@@ -10,6 +10,7 @@ from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.scoring.effectiveness import (
     FORMULA_VERSION,
+    attainable_effectiveness,
     attestation_effectiveness,
     ratio,
     reward_effectiveness,
@@ -81,6 +82,13 @@ def effectiveness_scores_frame(
                 ),
             ),
             "reward_effectiveness": rewards,
+            "attainable_effectiveness": spread(
+                attestation_rewards,
+                attainable_effectiveness(
+                    attestation_rewards["total_reward"].to_numpy(np.int64),
+                    attestation_rewards["attainable_total"].to_numpy(np.int64, na_value=0),
+                ),
+            ),
             "proposer_effectiveness": ratio(done, due),
             "sync_effectiveness": spread(
                 sync_duties,

@@ -23,6 +23,13 @@ CONTRACT = table(
             minimum=None,
             maximum=None,
         ),
+        "attainable_effectiveness": ratio(
+            "Attestation reward earned over the most that the blocks allowed, so that what others "
+            "cost is not held against the validator; negative after penalties, NULL where nothing "
+            "could be earned.",
+            minimum=None,
+            maximum=None,
+        ),
         "proposer_effectiveness": ratio("Blocks proposed over blocks due."),
         "sync_effectiveness": ratio("Sync signatures given over those due."),
         "percentile_rank": ratio("Mid-rank of reward effectiveness among the watched validators."),

@@ -23,11 +23,13 @@ from valmon_pipeline.frames import (
     network_epochs,
     network_identity,
     proposer_duties,
+    standings_due,
     sync_duties,
     sync_rewards,
     validator_day_summaries,
     validator_labels,
     validator_snapshots,
+    validator_standings,
     validators,
 )
 from valmon_pipeline.frames.contract import TableContract
@@ -50,6 +52,8 @@ TABLES: Final[Mapping[str, TableContract]] = MappingProxyType(
             sync_rewards,
             effectiveness_scores,
             epoch_summaries,
+            validator_standings,
+            standings_due,
             network_epochs,
             check_results,
             chain_head,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from valmon_pipeline.errors import ChainRuleViolationError
 
-FORMULA_VERSION: Final = 1
+FORMULA_VERSION: Final = 2
 """Raised whenever a score computed from the same facts would come out differently."""
 
 Float64Array = npt.NDArray[np.float64]
@@ -60,6 +60,16 @@ def reward_effectiveness(actual: Int64Array, ideal: Int64Array) -> Float64Array:
     NaN where the ideal is 0, as in an inactivity leak or with no effective balance.
     """
     return ratio(actual, ideal)
+
+
+def attainable_effectiveness(actual: Int64Array, attainable: Int64Array) -> Float64Array:
+    """Actual / attainable reward (n, gwei), at most 1, negative after penalties.
+
+    Attainable is what a perfect vote could still earn, given the blocks that there were. NaN where
+    that is 0 or a penalty: in an inactivity leak, without effective balance, or where no block
+    could carry the vote in time.
+    """
+    return np.where(attainable > 0, ratio(actual, attainable), np.nan)
 
 
 def ratio(numerator: Int64Array, denominator: Int64Array) -> Float64Array:

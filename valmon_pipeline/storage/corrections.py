@@ -1,13 +1,13 @@
 """What is different when an epoch that is stored already is stored again.
 
 Stored and new rows are compared column by column, in the transaction that replaces them; times of
-writing are not compared. Rows of validators that were not watched before are no correction: nothing
-was said about them.
+writing and versions of formulas are not compared. Rows of validators that were not watched before
+are no correction: nothing was said about them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,8 +24,15 @@ from valmon_pipeline.storage.tables import table_of
 MATERIALIZED_AGAIN: Final = "materialized again"
 """Why, when nobody said so: by hand, or by a backfill over epochs that are stored."""
 
-NOT_COMPARED: Final = frozenset({("network_epochs", "finalized")})
-"""Turning final changes no fact."""
+NOT_COMPARED: Final = frozenset(
+    {
+        ("network_epochs", "finalized"),
+        ("network_epochs", "formula_version"),
+        ("effectiveness_scores", "formula_version"),
+        ("validator_standings", "formula_version"),
+    }
+)
+"""Turning final changes no fact, nor do other formulas that come to the same result."""
 
 _NO_CHANGES: Final = pd.DataFrame(
     columns=["table_name", "slot", "validator_index", "column_name", "old_value", "new_value"]
@@ -56,7 +63,38 @@ def corrections_to_store(
         for table, frame in frames.items()
         if table not in DERIVED
     )
-    found = [changes for changes in compared if len(changes)]
+    return _numbered(connection, schema, epoch, [*compared], reason)
+
+
+def corrections_to_standings(
+    connection: sa.Connection, schema: str, epoch: int, frame: pd.DataFrame, reason: str
+) -> pd.DataFrame | None:
+    """The rows for ``corrections`` if ``frame`` replaces the standings of ``epoch``.
+
+    Compared are final rows only: of a final epoch, made when their window was complete. What others
+    rest on says ``window_epochs``, and filling a gap is expected to change them.
+    """
+    if not _is_stored(connection, schema, epoch, finalized=True):
+        return None
+    contract = contract_of("validator_standings")
+    stored = read_table(
+        connection, schema, contract, contract.columns, Selection({"epoch": [epoch]})
+    )
+    final = stored[stored["window_complete"]].reset_index(drop=True)
+    nobody_else = np.zeros(0, dtype=np.int64)
+    changes = changed_values(contract, final, frame, nobody_else)
+    return _numbered(connection, schema, epoch, [changes], reason)
+
+
+def _numbered(
+    connection: sa.Connection,
+    schema: str,
+    epoch: int,
+    found: Sequence[pd.DataFrame],
+    reason: str,
+) -> pd.DataFrame | None:
+    """Changes as rows of ``corrections``; None if there are none."""
+    found = [changes for changes in found if len(changes)]
     if not found:
         return None
     changes = pd.concat(found, ignore_index=True)
@@ -238,10 +276,14 @@ def _texts(values: pd.Series, positions: npt.NDArray[np.int64]) -> pd.Series:
     return pd.Series(texts, dtype="str")
 
 
-def _is_stored(connection: sa.Connection, schema: str, epoch: int) -> bool:
+def _is_stored(
+    connection: sa.Connection, schema: str, epoch: int, *, finalized: bool = False
+) -> bool:
+    """Whether the epoch is stored, and also final if that is asked for."""
     epochs = table_of(schema, "network_epochs")
-    found = connection.execute(sa.select(epochs.c.epoch).where(epochs.c.epoch == epoch))
-    return found.first() is not None
+    query = sa.select(epochs.c.finalized).where(epochs.c.epoch == epoch)
+    is_final = connection.execute(query).scalar()
+    return is_final is not None and (is_final or not finalized)
 
 
 def _watched(connection: sa.Connection, schema: str, epoch: int) -> npt.NDArray[np.integer[Any]]:

@@ -15,13 +15,24 @@ from valmon_pipeline.frames import TableContract, contract_of, validate
 from valmon_pipeline.frames.contract import is_strictly_ascending
 from valmon_pipeline.storage.advisory_locks import lock_for_transaction
 from valmon_pipeline.storage.binary_copy import binary_copy
-from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN, corrections_to_store
+from valmon_pipeline.storage.corrections import (
+    MATERIALIZED_AGAIN,
+    corrections_to_standings,
+    corrections_to_store,
+)
 from valmon_pipeline.storage.database import Database, driver_connection
 from valmon_pipeline.storage.epoch_partitions import ensure_partitions, partition_of
 from valmon_pipeline.storage.network_identity import (
     NetworkIdentity,
     bind_identity,
     read_identity,
+)
+from valmon_pipeline.storage.standings_due import (
+    MADE_FROM,
+    STANDINGS,
+    DueStandings,
+    mark_stored,
+    take_mark,
 )
 from valmon_pipeline.storage.table_reader import Selection, read_table
 from valmon_pipeline.storage.tables import sql_type
@@ -75,6 +86,7 @@ class Warehouse:
 
         If the epoch was stored already, every value that comes out differently is also entered in
         ``corrections`` with ``correction_reason``; these rows are then among those counted.
+        Standings that rest on the epoch are listed in ``standings_due``.
 
         Raises:
             ContractViolationError: a frame breaks its contract or holds another epoch's rows.
@@ -84,6 +96,8 @@ class Warehouse:
         targets = self._targets(epoch, ready)
         with self.database.transaction(f"store epoch {epoch} of {', '.join(ready)}") as connection:
             lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
+            if not MADE_FROM.isdisjoint(ready):
+                mark_stored(connection, self.schema, epoch, correction_reason)
             corrections = corrections_to_store(
                 connection, self.schema, epoch, ready, correction_reason
             )
@@ -94,6 +108,29 @@ class Warehouse:
                 self._copy(connection, targets[table], frame)
         stored = {table: len(frame) for table, frame in ready.items()}
         return stored if corrections is None else stored | {"corrections": len(corrections)}
+
+    def replace_standings(self, due: DueStandings, frame: pd.DataFrame) -> int | None:
+        """Make ``frame`` the standings of an epoch that are due, and take it off the list; how many
+        corrections that were. None, and nothing is stored, if facts were stored since ``due`` was
+        read, or somebody else has made the standings.
+
+        Raises:
+            ContractViolationError, StorageError: as ``replace_epoch``.
+        """
+        ready = self._ready(STANDINGS, frame, due.epoch)
+        target = self._targets(due.epoch, {STANDINGS: ready})[STANDINGS]
+        with self.database.transaction(f"store standings of epoch {due.epoch}") as connection:
+            lock_for_transaction(connection, f"{self.schema}.{STANDINGS}.{due.epoch}")
+            if not take_mark(connection, self.schema, due):
+                return None
+            corrections = corrections_to_standings(
+                connection, self.schema, due.epoch, ready, due.reason
+            )
+            if corrections is not None:
+                self._copy(connection, "corrections", corrections)
+            self._delete(connection, target, due.epoch)
+            self._copy(connection, target, ready)
+        return 0 if corrections is None else len(corrections)
 
     def store_ahead(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> bool:
         """Like ``replace_epoch``, for rows known before their epoch is materialized: once it is
@@ -227,12 +264,13 @@ class Warehouse:
         epochs: Sequence[int] | None = None,
         columns: Sequence[str] | None = None,
         validator_indices: Sequence[int] | None = None,
+        slots: Sequence[int] | None = None,
     ) -> pd.DataFrame:
         """Rows of ``table`` in key order, with the exact column types of its contract.
 
-        ``epochs`` and ``validator_indices`` keep the rows with one of these values (an empty list
-        keeps none), ``columns`` only these columns, in this order. In tables about blocks the
-        validator is the proposer.
+        ``epochs``, ``slots`` and ``validator_indices`` keep the rows with one of these values (an
+        empty list keeps none), ``columns`` only these columns, in this order. In tables about
+        blocks the validator is the proposer.
 
         Raises:
             ContractViolationError: the table has no such column.
@@ -248,6 +286,8 @@ class Warehouse:
             conditions["epoch"] = epochs
         if validator_indices is not None:
             conditions[_validator_column(contract)] = validator_indices
+        if slots is not None:
+            conditions["slot"] = slots
         if "epoch" in conditions and not contract.by_epoch:
             raise ContractViolationError(f"{table} is not kept by epoch", table=table)
         with self.database.transaction(f"read {table}") as connection:

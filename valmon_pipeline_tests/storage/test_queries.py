@@ -93,6 +93,7 @@ def scores(epoch: int) -> pd.DataFrame:
             "validator_index": VALIDATORS,
             "attestation_effectiveness": np.array([1.0, 0.5, 0.0, np.nan]),
             "reward_effectiveness": np.array([1.0, 0.6, -0.7, np.nan]),
+            "attainable_effectiveness": np.nan,
             "proposer_effectiveness": np.nan,
             "sync_effectiveness": np.nan,
             "percentile_rank": np.nan,

@@ -15,6 +15,7 @@ from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.storage import retention
 from valmon_pipeline.storage.epoch_partitions import list_partitions
 from valmon_pipeline.storage.retention import drop_epochs_before
+from valmon_pipeline.storage.standings_due import due_standings, spread_marks
 from valmon_pipeline.storage.stored_days import day_of_epoch, replace_day, stored_days
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.conftest import DEVNET
@@ -167,6 +168,20 @@ def test_every_table_by_epoch_is_emptied_but_sums_of_groups_are_kept(stored: War
     ]
     assert left == ["epoch_summaries"]
     assert epochs_left(stored, "epoch_summaries") == list(EPOCHS)
+
+
+def test_standings_of_the_epochs_that_stay_neither_change_nor_become_due(
+    stored: Warehouse,
+) -> None:
+    spread_marks(stored.database, window_epochs=2 * SPAN)
+    for due in due_standings(stored.database):
+        stored.replace_standings(due, sample_frame("validator_standings", due.epoch))
+    before = stored.read("validator_standings", epochs=EPOCHS[SPAN:])
+    summarise(stored, DAY, NEXT_DAY)
+    assert drop_epochs_before(stored, NEXT_DAY).dropped
+    spread_marks(stored.database, window_epochs=2 * SPAN)
+    assert due_standings(stored.database) == []
+    pd.testing.assert_frame_equal(stored.read("validator_standings"), before)
 
 
 def test_an_empty_schema_has_nothing_to_drop(warehouse: Warehouse) -> None:
