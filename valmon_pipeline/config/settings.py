@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -22,10 +22,13 @@ from valmon_pipeline.config.field_types import (
     SchemaName,
     StartEpoch,
     WholeNumber,
+    refuse,
 )
 from valmon_pipeline.config.secret_url import SecretUrl
 from valmon_pipeline.config.validators import ValidatorEntry, WatchedKey
 from valmon_pipeline.config.watch_list import WatchList
+from valmon_pipeline.scoring.health import HealthRules
+from valmon_pipeline.scoring.standings import StandingRules
 
 
 def default_home() -> Path:
@@ -154,6 +157,68 @@ class MaintenanceSettings(Section):
     )
 
 
+class ScoringSettings(Section):
+    """How standings are computed; ``valmon rescore`` applies changes to what is stored."""
+
+    half_life_epochs: Annotated[float, Number(0.1, 100_000, "epochs")] = Field(
+        StandingRules().half_life_epochs,
+        description="An epoch that long ago counts half as much in `time_weighted_score` as the "
+        "newest one.",
+    )
+    window_epochs: Annotated[int, WholeNumber(1, 10_000)] = Field(
+        StandingRules().window_epochs,
+        description="Epochs that a validator's standing is made from, the newest one included. "
+        "Making standings needs 9 bytes of memory per validator and epoch of the window.",
+    )
+    degraded_below: Annotated[float, Number(-10, 1)] = Field(
+        HealthRules().degraded_below,
+        description="A time-weighted score below this makes a validator degraded.",
+    )
+    critical_below: Annotated[float, Number(-10, 1)] = Field(
+        HealthRules().critical_below,
+        description="A time-weighted score below this makes a validator critical.",
+    )
+    degraded_missed_streak: Annotated[int, WholeNumber(1, 10_000)] = Field(
+        HealthRules().degraded_missed_streak,
+        description="So many attestations missed in a row make a validator degraded.",
+    )
+    critical_missed_streak: Annotated[int, WholeNumber(1, 10_000)] = Field(
+        HealthRules().critical_missed_streak,
+        description="So many attestations missed in a row make a validator critical.",
+    )
+    minimum_judged_epochs: Annotated[int, WholeNumber(1, 10_000)] = Field(
+        HealthRules().minimum_judged_epochs,
+        description="With fewer epochs in the window that could be judged, the score makes nobody "
+        "degraded or critical.",
+    )
+
+    @model_validator(mode="after")
+    def _critical_is_worse(self) -> Self:
+        if self.critical_below > self.degraded_below:
+            refuse("critical_below must not be above degraded_below")
+        if self.critical_missed_streak < self.degraded_missed_streak:
+            refuse("critical_missed_streak must not be less than degraded_missed_streak")
+        for name in ("critical_missed_streak", "minimum_judged_epochs"):
+            if getattr(self, name) > self.window_epochs:
+                refuse(f"{name} must not be more than window_epochs, or it is never reached")
+        return self
+
+    @property
+    def rules(self) -> StandingRules:
+        """The rules in the words of the scoring package."""
+        return StandingRules(
+            half_life_epochs=self.half_life_epochs,
+            window_epochs=self.window_epochs,
+            health=HealthRules(
+                degraded_below=self.degraded_below,
+                critical_below=self.critical_below,
+                degraded_missed_streak=self.degraded_missed_streak,
+                critical_missed_streak=self.critical_missed_streak,
+                minimum_judged_epochs=self.minimum_judged_epochs,
+            ),
+        )
+
+
 class HistorySettings(Section):
     """History loaded by UTC day."""
 
@@ -223,6 +288,7 @@ class Settings(Section):
     catch_up: CatchUpSettings = Field(default_factory=CatchUpSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
     maintenance: MaintenanceSettings = Field(default_factory=MaintenanceSettings)
+    scoring: ScoringSettings = Field(default_factory=ScoringSettings)
 
     @model_validator(mode="before")
     @classmethod
