@@ -11,7 +11,7 @@ from functools import partial
 import dagster as dg
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
-from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS, asset_key
+from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.day_summaries import DAY_SUMMARIES, day_summaries_asset
 from valmon_pipeline.assets.epoch import epoch_assets
 from valmon_pipeline.assets.history import history_asset
@@ -50,7 +50,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
         jobs=[
             dg.define_asset_job(
                 MATERIALIZE_EPOCHS,
-                dg.AssetSelection.assets(*(asset_key(network, table) for table in EPOCH_ASSETS)),
+                dg.AssetSelection.assets(*(asset_key(network, table) for table in STEP_ASSETS)),
                 description="Materialize epochs: everything about them, one transaction per epoch.",
             ),
             dg.define_asset_job(

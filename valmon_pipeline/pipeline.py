@@ -61,6 +61,7 @@ def pipeline_of(
         progress=progress or NoProgress(),
         archive=None if from_archive else archive,
         read_watch_list=read_watch_list,
+        standing_rules=settings.scoring.rules,
     )
 
 

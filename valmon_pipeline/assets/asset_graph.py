@@ -7,7 +7,8 @@ from typing import Final
 
 import dagster as dg
 
-# Table to (asset group, tables it is computed from): the lineage picture, left to right.
+# Table to (asset group, tables it is computed from): the lineage picture, left to right. These are
+# facts of an epoch alone, stored together.
 EPOCH_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "blocks": ("chain", ()),
     "validator_snapshots": ("validators", ()),
@@ -32,6 +33,17 @@ EPOCH_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     ),
     "network_epochs": ("scores", ("blocks", "attestation_outcomes", "validator_snapshots")),
 }
+# What needs the epochs before, made by the same step once its epochs are stored.
+STANDINGS_ASSET: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "validator_standings": (
+        "scores",
+        (
+            *("effectiveness_scores", "attestation_outcomes"),
+            *("validator_snapshots", "network_epochs"),
+        ),
+    ),
+}
+STEP_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {**EPOCH_ASSETS, **STANDINGS_ASSET}
 CONTRACT_CHECK: Final = "contract"
 
 

@@ -1,20 +1,29 @@
-"""The epoch's assets as Dagster sees them: one step that stores all tables of an epoch together."""
+"""The epoch's assets as Dagster sees them: one step that stores all tables of an epoch together,
+and then makes the standings that rest on it."""
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 from collections.abc import Iterator
 
 import dagster as dg
 
-from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, asset_key
+from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, STEP_ASSETS, asset_key
 from valmon_pipeline.assets.checks import EPOCH_CHECKS
 from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.partition_metadata import add_partition_metadata
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.run_record import RunRecord
 from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG
+from valmon_pipeline.assets.standings import make_due_standings
+from valmon_pipeline.assets.standings_record import StandingsRecord
 from valmon_pipeline.frames.tables import TABLES
-from valmon_pipeline.partitions import epoch_key, epoch_partitions, epochs_of_keys
+from valmon_pipeline.partitions import (
+    epoch_key,
+    epoch_partitions,
+    epochs_of_keys,
+    registered_epochs,
+)
 from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
+from valmon_pipeline.storage.standings_due import STANDINGS
 
 
 def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
@@ -23,6 +32,9 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
     One step computes and stores every table of an epoch, in one transaction, so that no reader ever
     sees half an epoch. A run over many epochs stores them one after the other; if some fail, the
     others are stored and shown as materialized, and the run fails with a reason per epoch.
+
+    Then the standings that are due are made, one epoch after the other: the run's own, those of
+    later epochs whose window has one of these, and whatever an interrupted run has left.
     """
 
     @dg.multi_asset(
@@ -36,7 +48,7 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
                 kinds={"postgres"},
                 metadata={"dagster/table_name": f"{network}.{table}"},
             )
-            for table, (group, upstream) in EPOCH_ASSETS.items()
+            for table, (group, upstream) in STEP_ASSETS.items()
         ],
         check_specs=[
             *(
@@ -46,7 +58,7 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
                     description="Columns, types, ranges, NULLs and key of the table's contract; "
                     "a frame that breaks it is not stored.",
                 )
-                for table in EPOCH_ASSETS
+                for table in STEP_ASSETS
             ),
             *(
                 dg.AssetCheckSpec(
@@ -70,7 +82,7 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
                 allow_retries=False,
             )
         pipeline: Pipeline = context.resources.pipeline
-        record = RunRecord(network)
+        record, standings = RunRecord(network), StandingsRecord(network)
 
         def on_stored(report: EpochReport) -> None:
             record.add(report)
@@ -91,34 +103,59 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
         )
         try:
             outcome = materializer.run(epochs, on_stored, on_failed)
+            made = make_due_standings(
+                pipeline.warehouse, pipeline.standing_rules, standings.add, first=outcome.stored
+            )
         except BaseException:
             # Interrupted, or no node is left: what is stored is shown as stored.
-            for event in record.events({}):
+            for event in (*record.events({}), *standings.events({})):
                 context.log_event(event)
             raise
-        if outcome.failures:
+        others = sorted(standings.metadata.keys() - set(epochs))
+        if others:
+            context.log.info(f"standings of other epochs made, too: {others[0]} to {others[-1]}")
+        if outcome.failures or made.failures:
             # A failing step yields no results of its own, so what succeeded is logged one by one.
-            for event in record.events(outcome.broken_contracts):
+            told = (*record.events(outcome.broken_contracts), *standings.events(made.failures))
+            for event in told:
                 context.log_event(event)
             raise dg.Failure(
-                f"{len(outcome.failures)} of {len(epochs)} epochs failed, the others are stored",
+                _what_failed(len(epochs), len(outcome.failures), len(made.failures)),
                 metadata={
-                    f"epoch {failed}": reason for failed, reason in sorted(outcome.failures.items())
+                    **{f"epoch {e}": why for e, why in sorted(outcome.failures.items())},
+                    **{f"standings of epoch {e}": why for e, why in sorted(made.failures.items())},
                 },
                 allow_retries=False,
             )
+        if others:
+            # Not partitions of this run. Dagster knows the keys of a recent stretch only.
+            known = set(others).intersection(registered_epochs(context.instance, network))
+            for materialization in standings.materializations(known):
+                context.log_event(materialization)
         add_partition_metadata(
             context,
             {
                 asset_key(network, table): {
-                    epoch_key(stored): metadata for stored, metadata in by_epoch.items()
+                    epoch_key(stored): by_epoch[stored] for stored in epochs if stored in by_epoch
                 }
-                for table, by_epoch in record.metadata.items()
+                for table, by_epoch in (record.metadata | {STANDINGS: standings.metadata}).items()
             },
         )
         for table in EPOCH_ASSETS:
             yield dg.MaterializeResult(
                 asset_key=asset_key(network, table), check_results=record.check_results(table)
             )
+        yield dg.MaterializeResult(
+            asset_key=standings.key, check_results=[standings.check_result({})]
+        )
 
     return epoch
+
+
+def _what_failed(epochs: int, failed: int, refused: int) -> str:
+    parts = []
+    if failed:
+        parts.append(f"{failed} of {epochs} epochs failed, the others are stored")
+    if refused:
+        parts.append(f"the standings of {refused} epochs break their contract and are still due")
+    return "; ".join(parts)

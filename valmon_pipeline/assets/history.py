@@ -10,9 +10,10 @@ from datetime import date
 
 import dagster as dg
 
-from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS, asset_key
+from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.epoch_reader import EpochReader, newest_epoch_readable
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.partitions import day_partitions, epochs_of_day
 
 
@@ -28,7 +29,7 @@ def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:
         kinds={"postgres"},
         description=(
             "History by UTC day: materializing a day stores every epoch whose first slot starts in "
-            f"it, in the tables {', '.join(EPOCH_ASSETS)}. Epochs that are not final yet are left "
+            f"it, in the tables {', '.join(STEP_ASSETS)}. Epochs that are not final yet are left "
             "out and the day is marked as not complete."
         ),
     )
@@ -47,11 +48,19 @@ def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:
             on_stored=lambda report: context.log.info(f"epoch {report.epoch} stored"),
             on_failed=lambda epoch, reason: context.log.error(f"epoch {epoch} failed: {reason}"),
         )
+        made = make_due_standings(pipeline.warehouse, pipeline.standing_rules, first=outcome.stored)
         if outcome.failures:
             raise dg.Failure(
                 f"{len(outcome.failures)} of {len(final)} epochs of {day} failed, "
                 "the others are stored",
                 metadata={f"epoch {e}": why for e, why in sorted(outcome.failures.items())},
+                allow_retries=False,
+            )
+        if made.failures:
+            raise dg.Failure(
+                f"the standings of {len(made.failures)} epochs break their contract and are still "
+                "due",
+                metadata={f"epoch {e}": why for e, why in sorted(made.failures.items())},
                 allow_retries=False,
             )
         return dg.MaterializeResult(

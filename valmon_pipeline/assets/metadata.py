@@ -11,6 +11,7 @@ import pandas as pd
 
 from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.plots import Series, stacked_bars
+from valmon_pipeline.scoring.health import Health
 
 _GREEN: Final = "#3a9d5d"
 _AMBER: Final = "#e0a030"
@@ -155,6 +156,46 @@ def _epoch_summaries(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) ->
 
 def _percent(share: Any) -> str:
     return "–" if pd.isna(share) else f"{share:.2%}"
+
+
+def standings_metadata(frame: pd.DataFrame, corrections: int) -> Metadata:
+    """Metadata of the standings made for one epoch, ``corrections`` of whose final values
+    changed."""
+    score = frame["time_weighted_score"].to_numpy(np.float64)
+    health = frame["health"].to_numpy(dtype=object)
+    known = ~np.isnan(score)
+    edges = np.linspace(0.0, 1.0, 11)
+
+    def by_score(verdict: Health) -> list[int]:
+        whose = known & (health == verdict.value)
+        # Negative after penalties: shown with the lowest.
+        counts: list[int] = np.histogram(np.clip(score[whose], 0.0, 1.0), edges)[0].tolist()
+        return counts
+
+    metadata: Metadata = {
+        "dagster/partition_row_count": len(frame),
+        **{verdict.value: int((health == verdict.value).sum()) for verdict in Health},
+        "longest_missed_streak": int(frame["missed_streak"].max()) if len(frame) else 0,
+        "corrections": corrections,
+        "by_score": dg.MetadataValue.md(
+            stacked_bars(
+                "Validators by time-weighted score",
+                [f"{edge:.1f}" for edge in edges[:-1].tolist()],
+                [
+                    Series(verdict.value, colour, by_score(verdict))
+                    for verdict, colour in (
+                        (Health.HEALTHY, _GREEN),
+                        (Health.DEGRADED, _AMBER),
+                        (Health.CRITICAL, _RED),
+                    )
+                ],
+            )
+        ),
+    }
+    if len(frame):
+        metadata["window_epochs"] = int(frame["window_epochs"].iloc[0])
+        metadata["window_complete"] = bool(frame["window_complete"].iloc[0])
+    return metadata
 
 
 Describe = Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], Metadata]

@@ -16,6 +16,7 @@ from valmon_pipeline.assets.materialization import EpochMaterializer, EpochRepor
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import WatchList
+from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.warehouse import Warehouse
 
@@ -46,6 +47,7 @@ class Pipeline:
 
     ``archive`` is where the answers about final epochs are kept; None: they are not.
     ``read_watch_list`` gives the watch list that the configuration has by now; None: it is fixed.
+    ``standing_rules`` say how standings are computed.
     """
 
     network: str
@@ -56,6 +58,7 @@ class Pipeline:
     progress: Progress = field(default_factory=NoProgress)
     archive: AnswerArchive | None = None
     read_watch_list: Callable[[], WatchList] | None = None
+    standing_rules: StandingRules = field(default_factory=StandingRules)
 
     @cached_property
     def warehouse(self) -> Warehouse:

@@ -62,15 +62,7 @@ class RunRecord:
             for epoch, metadata in by_epoch.items():
                 yield dg.AssetMaterialization(key, partition=epoch_key(epoch), metadata=metadata)
             for result in self.check_results(table, broken_contracts.get(table, NO_BREACHES)):
-                assert result.check_name is not None
-                yield dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=result.check_name,
-                    passed=result.passed,
-                    severity=result.severity,
-                    description=result.description,
-                    metadata=result.metadata,
-                )
+                yield evaluation_of(result)
 
     def _contract_result(
         self, key: dg.AssetKey, table: str, broken: Mapping[int, str]
@@ -90,6 +82,20 @@ class RunRecord:
                 **({"failing_epochs": str(sorted(broken))} if broken else {}),
             },
         )
+
+
+def evaluation_of(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A check's result as an event, for a run that fails."""
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        severity=result.severity,
+        description=result.description,
+        metadata=result.metadata,
+    )
 
 
 def _summary(key: dg.AssetKey, name: str, results: Sequence[CheckResult]) -> dg.AssetCheckResult:

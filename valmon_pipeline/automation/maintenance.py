@@ -8,6 +8,7 @@ from typing import Final
 import dagster as dg
 
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.automation.dagster_pruning import Pruned, describe, prune
 from valmon_pipeline.config import Settings
 from valmon_pipeline.storage.queries import storage_status
@@ -36,6 +37,8 @@ def maintain(
     """
     retention = None
     if settings.retention_days is not None:
+        # Those that are still due need the epochs that are dropped now.
+        make_due_standings(warehouse, settings.scoring.rules)
         before = now.astimezone(UTC).date() - timedelta(days=settings.retention_days)
         retention = drop_epochs_before(warehouse, before)
     # Keys of epochs that were dropped go too; without retention only their number is bounded.

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, asset_key
+from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, STEP_ASSETS, asset_key
 from valmon_pipeline.assets.checks import EPOCH_CHECKS
 from valmon_pipeline.assets.registry import KNOWN_CHECK
 from valmon_pipeline.config import Settings, load_settings
@@ -148,7 +148,7 @@ def checks_of(
     return found
 
 
-ALL_CHECKS = {f"{table}.{CONTRACT_CHECK}" for table in EPOCH_ASSETS} | {
+ALL_CHECKS = {f"{table}.{CONTRACT_CHECK}" for table in STEP_ASSETS} | {
     f"{check.asset}.{check.name}" for check in EPOCH_CHECKS
 }
 
@@ -201,6 +201,47 @@ class TestEpochs:
         )
         assert metadata_of(deploy, result, "network_epochs")[18]["leak"] is False
 
+    def test_standings_come_with_the_epochs_they_rest_on(self, deploy: Deployment) -> None:
+        register_epochs(deploy.instance, deploy.network, range(5, 10))
+        deploy.materialize([5, 6])
+        result = deploy.materialize([8, 9])
+        told = metadata_of(deploy, result, "validator_standings")
+        assert {epoch: values["window_epochs"] for epoch, values in told.items()} == {8: 3, 9: 4}
+        assert told[9]["window_complete"] is False
+        health = deploy.warehouse.read("validator_standings", epochs=[9])["health"].value_counts()
+        for verdict in ("healthy", "degraded", "critical", "inactive"):
+            assert told[9][verdict] == health.get(verdict, 0)
+        assert "data:image/svg+xml;base64," in told[9]["by_score"]
+
+        # filling the gap tells of the later partitions, too
+        result = deploy.materialize([7])
+        told = metadata_of(deploy, result, "validator_standings")
+        assert {epoch: values["window_epochs"] for epoch, values in told.items()} == {
+            7: 3,
+            8: 4,
+            9: 5,
+        }
+        assert sorted(metadata_of(deploy, result, "effectiveness_scores")) == [7]
+        assert deploy.statuses("validator_standings") == dict.fromkeys(range(5, 10), "MATERIALIZED")
+
+    def test_a_run_makes_the_standings_that_a_killed_one_has_left(
+        self, deploy: Deployment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        register_epochs(deploy.instance, deploy.network, range(5, 9))
+
+        def killed(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("valmon_pipeline.assets.epoch.make_due_standings", killed)
+            with pytest.raises(KeyboardInterrupt):
+                deploy.materialize([5, 6, 7])
+        assert stored_epochs(deploy.warehouse) == [5, 6, 7]
+        assert deploy.warehouse.read("validator_standings").empty
+        assert deploy.materialize([8]).success
+        assert set(deploy.warehouse.read("validator_standings")["epoch"]) == {5, 6, 7, 8}
+        assert deploy.statuses("validator_standings") == dict.fromkeys(range(5, 9), "MATERIALIZED")
+
     def test_8_to_12_after_10_to_13_were_registered_first(self, deploy: Deployment) -> None:
         register_epochs(deploy.instance, deploy.network, range(10, 14))
         register_epochs(deploy.instance, deploy.network, range(7, 10))
@@ -250,7 +291,7 @@ class TestFailures:
         assert set(reasons) == {"epoch 11"}
         assert rewards in str(reasons["epoch 11"].value)
         assert "head" in str(reasons["epoch 11"].value)
-        for table in EPOCH_ASSETS:
+        for table in STEP_ASSETS:
             assert deploy.statuses(table) == {
                 9: "MATERIALIZED",
                 10: "MATERIALIZED",
@@ -260,7 +301,8 @@ class TestFailures:
             }
             metadata = metadata_of(deploy, result, table)
             assert sorted(metadata) == [9, 10, 12, 13]
-            assert all("node" in values for values in metadata.values())
+            shown = "node" if table in EPOCH_ASSETS else "window_epochs"
+            assert all(shown in values for values in metadata.values())
         checks = checks_of(deploy, result)
         assert set(checks) == ALL_CHECKS
         assert all(check.passed for check in checks.values())
@@ -462,7 +504,7 @@ def test_definitions_load_without_node_and_database() -> None:
     graph = definitions.resolve_asset_graph()
     tables = {key.path[-1] for key in graph.get_all_asset_keys()}
     assert tables == {
-        *EPOCH_ASSETS,
+        *STEP_ASSETS,
         *("validators", "validator_labels", "epoch_history", "validator_day_summaries"),
         *("chain_head", "live_slots", "live_events"),
     }
