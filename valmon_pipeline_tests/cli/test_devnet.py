@@ -1,0 +1,82 @@
+"""``valmon devnet simulate``: a chain from the command line."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from valmon_pipeline.devnet.simulator.command import simulate
+from valmon_pipeline.errors import ConfigurationError
+from valmon_pipeline_tests.cli.conftest import InProcess
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def test_a_simulated_node_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    script = tmp_path / "script.yaml"
+    script.write_text("- skipped_slot: {slot: 9}\n")
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "valmon_pipeline", "devnet", "simulate"),
+            *("--port", str(port), "--validators", "64", "--script", str(script)),
+            *("--start-epoch", "4", "--preset", "minimal", "--fulu-epoch", "2"),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    status = client.get("/eth/v1/node/syncing").json()["data"]
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, process.stderr and process.stderr.read()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            assert int(status["head_slot"]) >= 32
+            assert client.get("/eth/v1/beacon/headers/9").status_code == 404
+            assert client.get("/eth/v2/beacon/blocks/16").json()["version"] == "fulu"
+            genesis = client.get("/eth/v1/beacon/genesis").json()["data"]["genesis_time"]
+            assert abs(time.time() - int(genesis) - 32 * 6) < 60
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_what_cannot_be_simulated_is_told_before_anything_is_served(
+    valmon: InProcess, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.yaml"
+    script.write_text("- miss: {validators: 500, epochs: 3}\n")
+    for arguments, mistake in (
+        (("--script", str(script)), "there is no validator 500"),
+        (("--preset", "holesky"), "there is no preset 'holesky'"),
+        (("--script", str(tmp_path / "none.yaml")), "cannot read the script"),
+        (("--validators", "0"), "0 validators"),
+    ):
+        done = valmon("devnet", "simulate", *arguments)
+        assert done.code == 2
+        assert mistake in done.err
+        assert "Traceback" not in done.err
+
+
+def test_the_chain_has_a_past_when_it_starts() -> None:
+    node = simulate(64, start_epoch=6, slot_duration_ms=500)
+    assert node.simulation.head_slot == 48
+    assert node.simulation.finalized_epoch == 4
+    with pytest.raises(ConfigurationError, match="cannot start at epoch -1"):
+        simulate(64, start_epoch=-1)
