@@ -114,9 +114,13 @@ class DutyAnswers:
         return epoch
 
     def _record_around(self, epoch: int) -> SlotRecord:
-        """The newest state of an epoch that is there; of the next epoch: the head."""
+        """The newest state of an epoch that is there; of the next epoch: that of the clock's slot.
+
+        Who serves is known as soon as an epoch begins, whether its first block is there or not.
+        """
         last = self._parameters.first_slot(epoch + 1) - 1
-        record = self._view.record(min(last, self._view.head.slot))
+        records = self._view.simulation.history.records
+        record = records.get(min(last, self._view.head_slot))
         if record is None:
             raise RefusalError(404, f"The states of epoch {epoch} are pruned")
         return record

@@ -21,11 +21,17 @@ class ChainEvent:
 
 
 def block_events(
-    entropy: Entropy, record: SlotRecord, before: SlotRecord, slot: int, slots_per_epoch: int
+    entropy: Entropy,
+    record: SlotRecord,
+    before: SlotRecord,
+    finalized_state_root: str,
+    slot: int,
+    slots_per_epoch: int,
 ) -> Iterator[ChainEvent]:
     """Yield what a node sends in ``slot`` when it imports the block of ``record``.
 
-    ``before`` is the record of the slot before the block's on the same chain.
+    ``before`` is the record of the slot before the block's on the same chain,
+    ``finalized_state_root`` that of the finalized epoch's first state.
     """
     block = record.block
     if block is None:
@@ -64,7 +70,7 @@ def block_events(
             "finalized_checkpoint",
             {
                 "block": record.finalized.root,
-                "state": entropy.hex(32, "state", record.finalized.root, "finalized"),
+                "state": finalized_state_root,
                 "epoch": str(record.finalized.epoch),
                 "execution_optimistic": False,
             },

@@ -22,22 +22,20 @@ _CHECKPOINTS: Final = {"finalized": "finalized", "justified": "current_justified
 class NodeView:
     """Head, finality and identifiers at the clock's slot; without a clock, at the chain's head.
 
-    Advances the simulation to the clock's slot when it is asked.
+    ``slot`` is that of the last :meth:`refresh`, so that one answer is about one moment.
     """
 
     def __init__(self, simulation: Simulation, clock: LiveClock | None, genesis_time: int) -> None:
         self.simulation = simulation
         self.clock = clock
         self.genesis_time = genesis_time
+        self.slot = simulation.head_slot
 
-    @property
-    def slot(self) -> int:
-        """The wall clock's slot."""
-        if self.clock is None:
-            return self.simulation.head_slot
-        slot = self.clock.slot()
-        self.simulation.advance_to(slot)
-        return slot
+    def refresh(self) -> None:
+        """Look at the clock, and let the chain advance to its slot."""
+        if self.clock is not None:
+            self.simulation.advance_to(self.clock.slot())
+        self.slot = self.simulation.head_slot
 
     @property
     def head_slot(self) -> int:

@@ -141,6 +141,7 @@ class SimulatedNode:
         # One moment for the whole answer, whoever advances the chain meanwhile.
         with self.simulation.lock:
             try:
+                self.view.refresh()
                 self._fail_as_scripted()
                 question.refuse_other_formats()
                 return handler(question)
@@ -161,6 +162,7 @@ class SimulatedNode:
         _, number = self.simulation.events_since(0)
         next_comment = loop.time() + _KEEP_ALIVE_SECONDS
         while not self._is_stopping:
+            self.view.refresh()
             slot = self.view.slot
             events, _ = self.simulation.events_since(number)
             for event in events:

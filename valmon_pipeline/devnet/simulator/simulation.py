@@ -271,7 +271,9 @@ class Simulation:
         # A late block is seen when the next slot begins.
         slot = record.slot + 1 if late else record.slot
         spe = self.parameters.slots_per_epoch
-        self._emit(block_events(self.entropy, record, before, slot, spe))
+        # The event is sent when finality moves on, and then that state is a recent one.
+        finalized = self.history.records.get(record.finalized.epoch * spe, record)
+        self._emit(block_events(self.entropy, record, before, finalized.state_root, slot, spe))
 
     def _emit(self, events: Iterable[ChainEvent]) -> None:
         self.events += events

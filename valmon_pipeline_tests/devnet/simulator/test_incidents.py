@@ -377,3 +377,13 @@ def test_history_can_be_bounded() -> None:
     assert np.array_equal(bounded.balances(96), whole.balances(96))
     with pytest.raises(KeyError):
         bounded.record(10)
+
+
+def test_a_chain_outlives_the_state_that_it_finalized_last() -> None:
+    dark = Offline(range(40), range(4, 16))
+    simulation = Simulation(config("minimal"), 64, incidents=[dark], history_epochs=4)
+    simulation.advance_to_epoch(16)
+    assert simulation.finalized_epoch == 2
+    assert min(simulation.history.records) == 12 * SLOTS
+    simulation.advance_to_epoch(20)
+    assert simulation.finalized_epoch == 18

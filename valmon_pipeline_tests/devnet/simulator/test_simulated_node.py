@@ -135,6 +135,17 @@ def test_a_late_block_is_shown_from_the_next_slot_on() -> None:
         assert client.get("/eth/v1/beacon/headers/20").status_code == 200
 
 
+def test_duties_are_known_when_an_epoch_begins_with_a_late_block() -> None:
+    simulation = Simulation(config("minimal"), 64, incidents=[LateBlock(24)])
+    simulation.advance_to(24)
+    with client_of(simulation) as client:
+        path = "/eth/v1/validator/duties/attester/4"
+        early = client.post(path, json=["5"]).json()["data"]
+        assert 32 <= int(early[0]["slot"]) < 40
+        simulation.advance_to(25)
+        assert client.post(path, json=["5"]).json()["data"] == early
+
+
 def test_queues_are_listed_since_electra() -> None:
     simulation = Simulation(
         config("minimal", electra_epoch=2),
