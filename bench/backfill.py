@@ -105,7 +105,6 @@ async def part_by_part(pipeline: Pipeline, epochs: Sequence[int], turn: Turn) ->
             frames = compute_epoch_frames(
                 reader.spec,
                 answers,
-                watch_is_network=pipeline.watch.network,
                 labels=labels,
                 at=datetime.now(UTC),
             )

@@ -21,10 +21,10 @@ def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> p
     contract = TABLES[table]
     if contract.key in (("epoch",), ("only_row",)):
         rows = 1
-    columns = {
+    columns: Columns = {
         name: _random(random, column, rows) for name, column in contract.schema.columns.items()
     }
-    for name in ("slot", "validator_index"):
+    for name in ("slot", "validator_index", "effective_balance_band"):
         if name in contract.key:
             columns[name] = np.arange(rows)
     columns |= {"epoch": np.full(rows, epoch)} if "epoch" in columns else {}
@@ -176,6 +176,10 @@ def _groups(columns: Columns, rows: int) -> None:
     columns["value"] = [f"{row:03d}" * (row > 0) for row in range(rows)]
 
 
+def _bands(columns: Columns, rows: int) -> None:
+    columns["validators"] = np.arange(rows) + 1
+
+
 _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "network_identity": _only_row,
     "chain_head": _only_row,
@@ -183,6 +187,7 @@ _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "validator_day_summaries": _sums,
     "epoch_summaries": _groups,
     "validator_standings": _standings,
+    "network_bands": _bands,
     "blocks": _blocks,
     "validator_labels": _labels,
     "attestation_duties": _duties,

@@ -31,6 +31,7 @@ EPOCH_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
             *("effectiveness_scores", "validator_labels"),
         ),
     ),
+    "network_bands": ("scores", ("blocks", "attestation_outcomes", "validator_snapshots")),
     "network_epochs": ("scores", ("blocks", "attestation_outcomes", "validator_snapshots")),
 }
 # What needs the epochs before, made by the same step once its epochs are stored.

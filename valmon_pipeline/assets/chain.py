@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.network_scores import NetworkScores, quantile_values
 from valmon_pipeline.assets.network_totals import NetworkTotals
 from valmon_pipeline.chain.bits import decode_bitvector
 from valmon_pipeline.chain.rewards import is_inactivity_leak
@@ -67,9 +68,13 @@ def blocks_frame(spec: ChainSpec, answers: EpochAnswers) -> pd.DataFrame:
 
 
 def network_epochs_frame(
-    spec: ChainSpec, answers: EpochAnswers, totals: NetworkTotals | None, at: datetime
+    spec: ChainSpec,
+    answers: EpochAnswers,
+    totals: NetworkTotals | None,
+    scores: NetworkScores | None,
+    at: datetime,
 ) -> pd.DataFrame:
-    """Frame ``network_epochs``: one row, with sums where the whole registry is known."""
+    """Frame ``network_epochs``: one row; sums and quantiles if the whole registry is known."""
     first, end = spec.first_slot(answers.epoch), spec.first_slot(answers.epoch + 1)
     proposed = int(np.count_nonzero(answers.canonical.slot < end))
 
@@ -94,6 +99,7 @@ def network_epochs_frame(
             "source_participating_balance": participating("source"),
             "target_participating_balance": participating("target"),
             "head_participating_balance": participating("head"),
+            **quantile_values([scores]),
             "leak": np.array(
                 [is_inactivity_leak(spec, answers.epoch, answers.finalized_epoch_at_transition)]
             ),

@@ -17,6 +17,7 @@ from valmon_pipeline.assets.duties import (
 )
 from valmon_pipeline.assets.epoch_reader import EpochAnswers
 from valmon_pipeline.assets.group_sums import epoch_summaries_frame
+from valmon_pipeline.assets.network_scores import network_bands_frame, network_scores
 from valmon_pipeline.assets.network_totals import network_totals
 from valmon_pipeline.assets.performance import attestation_outcomes_frame
 from valmon_pipeline.assets.rewards import (
@@ -44,7 +45,6 @@ def compute_epoch_frames(
     spec: ChainSpec,
     answers: EpochAnswers,
     *,
-    watch_is_network: bool,
     labels: pd.DataFrame,
     at: datetime,
 ) -> EpochFrames:
@@ -61,6 +61,7 @@ def compute_epoch_frames(
         spec, answers.sync_committee, [block for block in blocks if block.slot < end]
     )
     totals = network_totals(spec, answers, outcomes)
+    everybody = network_scores(spec, answers, outcomes, totals)
     attestation_rewards = attestation_rewards_frame(spec, answers, outcomes, totals)
     frames: dict[str, pd.DataFrame] = {
         "blocks": blocks_frame(spec, answers),
@@ -74,11 +75,13 @@ def compute_epoch_frames(
         "attestation_rewards": attestation_rewards,
         "block_rewards": block_rewards_frame(answers),
         "sync_rewards": sync_rewards_frame(spec, answers, participation, totals),
-        "network_epochs": network_epochs_frame(spec, answers, totals, at),
+        "network_bands": network_bands_frame(answers.epoch, everybody),
+        "network_epochs": network_epochs_frame(spec, answers, totals, everybody, at),
     }
     frames["effectiveness_scores"] = effectiveness_scores_frame(
         answers.epoch,
-        watch_is_network=watch_is_network,
+        spec=spec,
+        network=everybody,
         attestation_outcomes=frames["attestation_outcomes"],
         attestation_rewards=frames["attestation_rewards"],
         proposer_duties=frames["proposer_duties"],

@@ -227,7 +227,6 @@ class EpochMaterializer:
             frames = compute_epoch_frames(
                 spec,
                 read.answers,
-                watch_is_network=self._watch.network,
                 labels=self._labels,
                 at=datetime.now(UTC),
             )

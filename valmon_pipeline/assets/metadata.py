@@ -154,6 +154,18 @@ def _epoch_summaries(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) ->
     return {"groups": len(frame), "by_group": dg.MetadataValue.md("\n".join(lines))}
 
 
+def _network_bands(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    lines = ["| from gwei | validators | p05 | median | p95 |", "|---|---|---|---|---|"]
+    for row in frame.to_dict("records"):
+        shares = (_percent(row[f"reward_effectiveness_{name}"]) for name in ("p05", "p50", "p95"))
+        band, validators = row["effective_balance_band"], row["validators"]
+        lines.append(f"| {band:,} | {validators} | {' | '.join(shares)} |")
+    return {
+        "validators": int(frame["validators"].sum()),
+        "reward_effectiveness": dg.MetadataValue.md("\n".join(lines)),
+    }
+
+
 def _percent(share: Any) -> str:
     return "–" if pd.isna(share) else f"{share:.2%}"
 
@@ -209,4 +221,5 @@ _DESCRIPTIONS: Final[Mapping[str, Describe]] = {
     "network_epochs": _network_epochs,
     "effectiveness_scores": _effectiveness_scores,
     "epoch_summaries": _epoch_summaries,
+    "network_bands": _network_bands,
 }

@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from valmon_pipeline.assets.network_scores import NetworkScores
 from valmon_pipeline.chain.registry import Int64Array
+from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.scoring.effectiveness import (
     FORMULA_VERSION,
@@ -15,7 +17,12 @@ from valmon_pipeline.scoring.effectiveness import (
     ratio,
     reward_effectiveness,
 )
-from valmon_pipeline.scoring.ranking import percentile_rank
+from valmon_pipeline.scoring.ranking import (
+    band_percentile_rank,
+    effective_balance_band,
+    percentile_rank,
+    percentile_rank_among,
+)
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -23,7 +30,8 @@ Float64Array = npt.NDArray[np.float64]
 def effectiveness_scores_frame(
     epoch: int,
     *,
-    watch_is_network: bool,
+    spec: ChainSpec,
+    network: NetworkScores | None,
     attestation_outcomes: pd.DataFrame,
     attestation_rewards: pd.DataFrame,
     proposer_duties: pd.DataFrame,
@@ -33,8 +41,9 @@ def effectiveness_scores_frame(
     """Frame ``effectiveness_scores``: a row per watched validator that had any duty or reward.
 
     The other frames are those of the same epoch, as stored. A score is NULL where nothing was due,
-    or where the ideal reward is zero (an inactivity leak) or unknown. The percentile rank is that
-    of the reward effectiveness; against the network it is known when the network is watched.
+    or where the ideal reward is zero (an inactivity leak) or unknown. The percentile ranks are
+    those of the reward effectiveness: among the watched, and, where ``network`` is known, among
+    everybody and among those of the same band of effective balances.
     """
     proposers = proposer_duties["validator_index"].to_numpy(np.int64)
     ours = np.isin(proposers, watched)
@@ -67,7 +76,14 @@ def effectiveness_scores_frame(
             attestation_rewards["ideal_total"].to_numpy(np.int64, na_value=0),
         ),
     )
-    ranks = percentile_rank(rewards)
+    unknown = np.full(len(validators), np.nan)
+    band = np.ma.array(np.zeros(len(validators), dtype=np.int64), mask=True)
+    band[np.searchsorted(validators, attestation_rewards["validator_index"].to_numpy(np.int64))] = (
+        effective_balance_band(
+            spec.min_activation_balance,
+            attestation_rewards["effective_balance"].to_numpy(np.int64),
+        )
+    )
     return conform(
         "effectiveness_scores",
         {
@@ -97,8 +113,16 @@ def effectiveness_scores_frame(
                     sync_duties["due"].to_numpy(np.int64),
                 ),
             ),
-            "percentile_rank": ranks,
-            "network_percentile_rank": ranks if watch_is_network else np.full(len(ranks), np.nan),
+            "percentile_rank": percentile_rank(rewards),
+            "network_percentile_rank": unknown
+            if network is None
+            else percentile_rank_among(rewards, network.reward_effectiveness),
+            "effective_balance_band": band,
+            "band_percentile_rank": unknown
+            if network is None
+            else band_percentile_rank(
+                rewards, band.filled(-1), network.reward_effectiveness, network.band
+            ),
             "formula_version": np.full(len(validators), FORMULA_VERSION),
         },
     )

@@ -156,6 +156,27 @@ def attestation_penalties(
     )
 
 
+def earned_attestation_rewards(
+    source_timely: BoolArray,
+    target_timely: BoolArray,
+    head_timely: BoolArray,
+    ideal: AttestationRewardColumns,
+    penalties: AttestationPenalties,
+    slashed: BoolArray,
+) -> AttestationRewardColumns:
+    """What each eligible validator (n) is credited for the flags it earned: the ideal reward with
+    the flag, the penalty without (none for the head), and nothing but penalties if slashed.
+
+    Source: consensus-specs, altair: ``get_flag_index_deltas``. Inactivity penalties are not in it:
+    they take the scores of the state.
+    """
+    return AttestationRewardColumns(
+        source=np.where(source_timely & ~slashed, ideal.source, -penalties.source),
+        target=np.where(target_timely & ~slashed, ideal.target, -penalties.target),
+        head=np.where(head_timely & ~slashed, ideal.head, np.int64(0)),
+    )
+
+
 def attainable_attestation_rewards(
     spec: ChainSpec,
     slot: Int64Array,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from valmon_pipeline.frames.columns import integer, ratio
+from valmon_pipeline.frames.columns import gwei, integer, ratio
 from valmon_pipeline.frames.contract import table
 
 CONTRACT = table(
@@ -34,8 +34,18 @@ CONTRACT = table(
         "sync_effectiveness": ratio("Sync signatures given over those due."),
         "percentile_rank": ratio("Mid-rank of reward effectiveness among the watched validators."),
         "network_percentile_rank": ratio(
-            "Mid-rank of reward effectiveness among all validators; NULL unless all are known."
+            "Mid-rank of reward effectiveness among all validators; NULL unless the registry was "
+            "read as a whole."
         ),
         "formula_version": integer("Version of the formulas the scores were computed with."),
+        "effective_balance_band": gwei(
+            "Lower bound of the band of its effective balance, see network_bands; NULL where no "
+            "reward was due.",
+            nullable=True,
+        ),
+        "band_percentile_rank": ratio(
+            "Mid-rank of reward effectiveness among all validators of the band; NULL unless the "
+            "registry was read as a whole."
+        ),
     },
 )

@@ -12,6 +12,7 @@ from valmon_pipeline.frames.columns import (
     text,
 )
 from valmon_pipeline.frames.contract import table
+from valmon_pipeline.frames.distributions import quantile_columns
 
 CONTRACT = table(
     "network_epochs",
@@ -46,5 +47,6 @@ CONTRACT = table(
         "blocks_missed": integer("Slots without one."),
         "formula_version": integer("Version of the formulas the epoch was computed with."),
         "materialized_at": moment("When the row was written."),
+        **quantile_columns(),
     },
 )

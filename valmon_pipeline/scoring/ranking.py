@@ -1,10 +1,15 @@
-"""Where a score stands among others."""
+"""Where a score stands among others: ranks, quantiles, bands of comparable validators."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from valmon_pipeline.scoring.effectiveness import Float64Array
+from valmon_pipeline.scoring.effectiveness import Float64Array, Int64Array
+
+QUANTILES: Final = (5, 25, 50, 75, 95)
+"""The quantiles that distributions are described by, in percent."""
 
 
 def percentile_rank(values: Float64Array) -> Float64Array:
@@ -13,11 +18,59 @@ def percentile_rank(values: Float64Array) -> Float64Array:
     A value counts among its equals, so ranks average 0.5 and do not depend on the order of rows.
     NaN stays NaN and is not counted.
     """
+    return percentile_rank_among(values, values)
+
+
+def percentile_rank_among(values: Float64Array, population: Float64Array) -> Float64Array:
+    """The same rank of each value (n) among a ``population`` (m) that it belongs to.
+
+    NaN of an empty population, too.
+    """
     counted = ~np.isnan(values)
-    ascending = np.sort(values[counted])
+    ascending = np.sort(population[~np.isnan(population)])
     below = np.searchsorted(ascending, values[counted], side="left")
     not_above = np.searchsorted(ascending, values[counted], side="right")
     ranks = np.full(len(values), np.nan)
     if len(ascending):
         ranks[counted] = (below + not_above) / (2 * len(ascending))
     return ranks
+
+
+def band_percentile_rank(
+    values: Float64Array,
+    bands: Int64Array,
+    population: Float64Array,
+    population_bands: Int64Array,
+) -> Float64Array:
+    """``percentile_rank_among`` of each value (n) among the population (m) of its own band."""
+    ranks = np.full(len(values), np.nan)
+    for band in np.unique(bands).tolist():
+        ours = bands == band
+        ranks[ours] = percentile_rank_among(values[ours], population[population_bands == band])
+    return ranks
+
+
+def effective_balance_band(
+    min_activation_balance: int, effective_balance: Int64Array
+) -> Int64Array:
+    """The band of each effective balance (n, gwei): the lower bound of the powers of two of
+    MIN_ACTIVATION_BALANCE that it lies between; 0 below the first.
+
+    Rewards grow with the balance, and so does the chance to propose; what validators of one band
+    earn is comparable.
+    """
+    multiples = effective_balance // min_activation_balance
+    # frexp is exact: x = m · 2^e with m in [½, 1), so that e - 1 is the highest bit of x.
+    _, exponents = np.frexp(multiples.astype(np.float64))
+    doublings = np.maximum(exponents.astype(np.int64) - 1, 0)
+    return np.where(multiples > 0, np.int64(min_activation_balance) << doublings, np.int64(0))
+
+
+def quantiles(values: Float64Array) -> Float64Array:
+    """The ``QUANTILES`` of values (n), interpolated linearly; NaN is not counted, NaN of none."""
+    counted = values[~np.isnan(values)]
+    if len(counted) == 0:
+        return np.full(len(QUANTILES), np.nan)
+    shares = np.array(QUANTILES, dtype=np.float64) / 100
+    result: Float64Array = np.quantile(counted, shares)
+    return result

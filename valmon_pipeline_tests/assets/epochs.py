@@ -84,9 +84,7 @@ def compute(
             reader = await EpochReader.open(client, watch)
             answers = {epoch: await reader.read(epoch) for epoch in epochs}
         frames = {
-            epoch: compute_epoch_frames(
-                reader.spec, answer, watch_is_network=watch.network, labels=labels, at=AT
-            )
+            epoch: compute_epoch_frames(reader.spec, answer, labels=labels, at=AT)
             for epoch, answer in answers.items()
         }
         return Computed(reader.spec, answers, frames)

@@ -98,6 +98,8 @@ def scores(epoch: int) -> pd.DataFrame:
             "sync_effectiveness": np.nan,
             "percentile_rank": np.nan,
             "network_percentile_rank": np.nan,
+            "effective_balance_band": None,
+            "band_percentile_rank": np.nan,
             "formula_version": 1,
         },
     )
