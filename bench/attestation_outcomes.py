@@ -114,7 +114,6 @@ def window_of(
                     aggregate(spec, committees, s, SHARE_IN_NEXT_BLOCK, random) for s in attested
                 ),
                 sync_committee_bits=None,
-                slashed_indices=(),
             )
         )
     return headers, blocks

@@ -105,6 +105,7 @@ async def part_by_part(pipeline: Pipeline, epochs: Sequence[int], turn: Turn) ->
             frames = compute_epoch_frames(
                 reader.spec,
                 answers,
+                watch=pipeline.watch,
                 labels=labels,
                 at=datetime.now(UTC),
             )

@@ -32,8 +32,8 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.live import LiveFollower
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Final
 
-from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.resources import NoProgress, Pipeline, Progress
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.breaker_file import BreakerFile
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy

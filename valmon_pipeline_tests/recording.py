@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from valmon_pipeline.chain.blocks import Attestation, Block, BlockHeader
+from valmon_pipeline.chain.blocks import (
+    Attestation,
+    Block,
+    BlockHeader,
+    ConsolidationRequest,
+    Deposit,
+    Operations,
+    Withdrawal,
+    WithdrawalRequest,
+)
 from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.epochs import FAR_FUTURE_EPOCH, NEVER
@@ -81,7 +90,7 @@ class Recording:
             fork=Fork[body["version"].upper()],
             attestations=tuple(_attestation(item) for item in content["attestations"]),
             sync_committee_bits=_bytes(content["sync_aggregate"]["sync_committee_bits"]),
-            slashed_indices=tuple(_slashed_indices(content)),
+            operations=_operations(content),
         )
 
     def window(self, epoch: int) -> CanonicalChain:
@@ -219,14 +228,59 @@ def _attestation(item: Json) -> Attestation:
     )
 
 
-def _slashed_indices(content: Json) -> Iterator[int]:
-    for slashing in content["proposer_slashings"]:
-        yield int(slashing["signed_header_1"]["message"]["proposer_index"])
-    for slashing in content["attester_slashings"]:
-        both = {int(index) for index in slashing["attestation_1"]["attesting_indices"]} & {
-            int(index) for index in slashing["attestation_2"]["attesting_indices"]
-        }
-        yield from sorted(both)
+def _operations(content: Json) -> Operations:
+    requests = content.get("execution_requests", {})
+    return Operations(
+        withdrawals=tuple(
+            Withdrawal(int(row["validator_index"]), int(row["amount"]))
+            for row in content["execution_payload"]["withdrawals"]
+        ),
+        proposer_slashings=tuple(
+            int(slashing["signed_header_1"]["message"]["proposer_index"])
+            for slashing in content["proposer_slashings"]
+        ),
+        attester_slashings=tuple(
+            tuple(
+                sorted(
+                    {int(index) for index in slashing["attestation_1"]["attesting_indices"]}
+                    & {int(index) for index in slashing["attestation_2"]["attesting_indices"]}
+                )
+            )
+            for slashing in content["attester_slashings"]
+        ),
+        voluntary_exits=tuple(
+            int(signed["message"]["validator_index"]) for signed in content["voluntary_exits"]
+        ),
+        credential_changes=tuple(
+            int(signed["message"]["validator_index"])
+            for signed in content["bls_to_execution_changes"]
+        ),
+        deposit_requests=tuple(
+            Deposit(
+                _bytes(row["pubkey"]),
+                _bytes(row["withdrawal_credentials"]),
+                int(row["amount"]),
+                _bytes(row["signature"]),
+            )
+            for row in requests.get("deposits", [])
+        ),
+        withdrawal_requests=tuple(
+            WithdrawalRequest(
+                _bytes(row["source_address"]),
+                _bytes(row["validator_pubkey"]),
+                int(row["amount"]),
+            )
+            for row in requests.get("withdrawals", [])
+        ),
+        consolidation_requests=tuple(
+            ConsolidationRequest(
+                _bytes(row["source_address"]),
+                _bytes(row["source_pubkey"]),
+                _bytes(row["target_pubkey"]),
+            )
+            for row in requests.get("consolidations", [])
+        ),
+    )
 
 
 def _rewards_by(key: str, rows: Json) -> dict[int, dict[str, int]]:

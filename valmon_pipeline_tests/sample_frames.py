@@ -11,6 +11,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from valmon_pipeline.frames import TABLES, conform
+from valmon_pipeline.frames.balance_ledger import COMPONENTS
 
 Columns = dict[str, Any]
 
@@ -131,6 +132,24 @@ def _attestation_rewards(columns: Columns, rows: int) -> None:
     columns["attainable_total"] = columns["ideal_total"] - 3
 
 
+def _balance_ledger(columns: Columns, rows: int) -> None:
+    for name in COMPONENTS:
+        columns[name] = columns[name] % 10**9 - 7
+    columns["full_withdrawals"] = -(columns["full_withdrawals"] % 10**9)
+    columns["withdrawals"] = 2 * columns["full_withdrawals"]
+    columns["residual"] = np.arange(rows) % 3 - 1
+    columns["residual_class"] = np.ma.array(np.arange(rows) % 7, mask=columns["residual"] == 0)
+    columns["opening_balance"] = columns["opening_balance"] % 10**9 + 10**10
+    columns["closing_balance"] = columns["opening_balance"] + columns["residual"]
+    for name in COMPONENTS:
+        columns["closing_balance"] = columns["closing_balance"] + columns[name]
+
+
+def _penalties(columns: Columns, rows: int) -> None:
+    columns["penalty_type"] = np.arange(rows) % 5
+    columns["penalty_gwei"] = columns["penalty_gwei"] + 1
+
+
 def _block_rewards(columns: Columns, rows: int) -> None:
     names = ("attestations", "sync_aggregate", "proposer_slashings", "attester_slashings")
     columns["total"] = sum(columns[name] for name in names)
@@ -195,4 +214,6 @@ _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "sync_duties": _sync_duties,
     "attestation_rewards": _attestation_rewards,
     "block_rewards": _block_rewards,
+    "balance_ledger": _balance_ledger,
+    "validator_penalties": _penalties,
 }

@@ -19,6 +19,15 @@ EPOCH_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "attestation_rewards": ("rewards", ("attestation_outcomes", "validator_snapshots")),
     "block_rewards": ("rewards", ("proposer_duties",)),
     "sync_rewards": ("rewards", ("sync_duties",)),
+    "block_events": ("chain", ("blocks", "validator_snapshots")),
+    "balance_ledger": (
+        "rewards",
+        ("validator_snapshots", "block_events", "block_rewards", "sync_rewards"),
+    ),
+    "validator_penalties": (
+        "rewards",
+        ("attestation_rewards", "sync_rewards", "block_events", "balance_ledger"),
+    ),
     "effectiveness_scores": (
         "scores",
         ("attestation_outcomes", "attestation_rewards", "proposer_duties", "sync_duties"),

@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.network_scores import NetworkScores, quantile_values
 from valmon_pipeline.assets.network_totals import NetworkTotals
 from valmon_pipeline.chain.bits import decode_bitvector

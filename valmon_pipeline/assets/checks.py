@@ -16,13 +16,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.network_totals import slashed_when_rewarded
-from valmon_pipeline.assets.rewards import reported_ideal_rewards, reported_seat_reward
+from valmon_pipeline.assets.rewards import reported_ideal_rewards
+from valmon_pipeline.assets.sync_seats import reported_seat_reward
 from valmon_pipeline.chain.rewards import is_inactivity_leak
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_active, is_eligible
 from valmon_pipeline.frames.conform import conform
+from valmon_pipeline.ledger.residuals import ResidualClass
 from valmon_pipeline.scoring.groups import EVERYBODY
 
 Frames = Mapping[str, pd.DataFrame]
@@ -250,6 +252,15 @@ def _is_equal_sum(found: Any, total: Any) -> bool:
     return bool(found == total)
 
 
+def _every_gwei_is_accounted_for(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    ledger = frames["balance_ledger"]
+    wrong = ledger[ledger["residual_class"] == ResidualClass.UNEXPLAINED.value]
+    columns = ["validator_index", "opening_balance", "closing_balance", "residual"]
+    return len(ledger), wrong[columns]
+
+
 EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
     EpochCheck(
         "attestation_duties",
@@ -304,6 +315,13 @@ EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
         "groups_add_up",
         "Everybody's sums are those of the facts, and the groups of each category add up to them.",
         _groups_add_up,
+    ),
+    EpochCheck(
+        "balance_ledger",
+        "every_gwei_is_accounted_for",
+        "The change of each balance is the sum of what moved it, or the remainder has a known "
+        "reason.",
+        _every_gwei_is_accounted_for,
     ),
 )
 

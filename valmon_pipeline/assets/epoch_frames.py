@@ -8,6 +8,12 @@ from datetime import datetime
 
 import pandas as pd
 
+from valmon_pipeline.assets.accounting import (
+    balance_ledger_frame,
+    block_events_frame,
+    ledger_of,
+    validator_penalties_frame,
+)
 from valmon_pipeline.assets.chain import blocks_frame, network_epochs_frame
 from valmon_pipeline.assets.checks import EPOCH_CHECKS, CheckResult, check_results_frame
 from valmon_pipeline.assets.duties import (
@@ -15,8 +21,9 @@ from valmon_pipeline.assets.duties import (
     proposer_duties_frame,
     sync_duties_frame,
 )
-from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.group_sums import epoch_summaries_frame
+from valmon_pipeline.assets.movements import epoch_movements
 from valmon_pipeline.assets.network_scores import network_bands_frame, network_scores
 from valmon_pipeline.assets.network_totals import network_totals
 from valmon_pipeline.assets.performance import attestation_outcomes_frame
@@ -26,7 +33,9 @@ from valmon_pipeline.assets.rewards import (
     sync_rewards_frame,
 )
 from valmon_pipeline.assets.scores import effectiveness_scores_frame
+from valmon_pipeline.assets.sync_seats import seat_reward
 from valmon_pipeline.assets.validators import validator_snapshots_frame
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.chain.attestations import attestation_outcomes
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participation
@@ -45,6 +54,7 @@ def compute_epoch_frames(
     spec: ChainSpec,
     answers: EpochAnswers,
     *,
+    watch: Watch,
     labels: pd.DataFrame,
     at: datetime,
 ) -> EpochFrames:
@@ -61,7 +71,10 @@ def compute_epoch_frames(
         spec, answers.sync_committee, [block for block in blocks if block.slot < end]
     )
     totals = network_totals(spec, answers, outcomes)
+    per_seat = seat_reward(spec, answers, totals)
     everybody = network_scores(spec, answers, outcomes, totals)
+    movements = epoch_movements(spec, answers)
+    ledger = ledger_of(movements)
     attestation_rewards = attestation_rewards_frame(spec, answers, outcomes, totals)
     frames: dict[str, pd.DataFrame] = {
         "blocks": blocks_frame(spec, answers),
@@ -73,11 +86,24 @@ def compute_epoch_frames(
             spec, answers, outcomes, attestation_rewards
         ),
         "attestation_rewards": attestation_rewards,
-        "block_rewards": block_rewards_frame(answers),
-        "sync_rewards": sync_rewards_frame(spec, answers, participation, totals),
+        "block_rewards": block_rewards_frame(spec, answers),
+        "sync_rewards": sync_rewards_frame(spec, answers, participation, per_seat),
+        "block_events": block_events_frame(
+            answers, movements, everybody=watch.network or watch.all_events
+        ),
+        "balance_ledger": balance_ledger_frame(answers, movements, ledger),
         "network_bands": network_bands_frame(answers.epoch, everybody),
         "network_epochs": network_epochs_frame(spec, answers, totals, everybody, at),
     }
+    frames["validator_penalties"] = validator_penalties_frame(
+        spec,
+        answers,
+        attestation_rewards,
+        frames["attestation_duties"],
+        movements,
+        ledger,
+        per_seat,
+    )
     frames["effectiveness_scores"] = effectiveness_scores_frame(
         answers.epoch,
         spec=spec,

@@ -9,29 +9,22 @@ consensus specification: inclusion windows (EIP-7045), rewards applied at the tr
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
+from valmon_pipeline.assets.epoch_answers import EpochAnswers, PendingQueues
+from valmon_pipeline.assets.movements import has_queue_effects
 from valmon_pipeline.assets.registry_bounds import require_known, require_whole
+from valmon_pipeline.assets.rewards_reader import RewardsReader
 from valmon_pipeline.assets.side_by_side import all_of, side_by_side
-from valmon_pipeline.assets.window_reader import Window, WindowReader
-from valmon_pipeline.beacon.answers import (
-    AttestationRewards,
-    BlockRewards,
-    Genesis,
-    ProposerDuties,
-    SyncCommitteeRewards,
-)
+from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.assets.window_reader import WindowReader
+from valmon_pipeline.beacon.answers import Genesis
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.validator_ids import EVERYONE
-from valmon_pipeline.chain.blocks import Block
-from valmon_pipeline.chain.canonical import CanonicalChain
-from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.config import WatchList
 from valmon_pipeline.errors import (
     ChainChangedError,
     EpochNotFinalError,
@@ -41,64 +34,6 @@ from valmon_pipeline.errors import (
 )
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Whom to monitor: single validators by index or public key, or the whole network.
-
-    ``registry_limit``: up to this many active validators the whole registry is read even for a few
-    watched ones, so that ideal rewards are computed exactly instead of taken from the node.
-    """
-
-    indices: frozenset[int] = frozenset()
-    pubkeys: frozenset[str] = frozenset()
-    network: bool = False
-    registry_limit: int = 20_000
-
-    @classmethod
-    def of(cls, watch_list: WatchList, registry_limit: int) -> Watch:
-        """Those of a watch list."""
-        return cls(
-            indices=frozenset(watch_list.indices),
-            pubkeys=frozenset(watch_list.pubkeys),
-            network=watch_list.everyone,
-            registry_limit=registry_limit,
-        )
-
-    @property
-    def ids(self) -> list[int | str]:
-        """What to ask the node for: indices ascending, then public keys."""
-        return [*sorted(self.indices), *sorted(self.pubkeys)]
-
-
-@dataclass(frozen=True, slots=True)
-class EpochAnswers:
-    """One node's answers about one epoch; every part belongs to the same canonical chain.
-
-    ``registry_at_start`` and ``registry_at_end`` are the states at the first slots of E and E+1.
-    They hold the whole network if ``whole_registry``, else the watched validators. ``watched`` are
-    the watched indices known at the end of E, ascending. ``unknown_ids`` were asked for but do not
-    exist. ``finalized`` tells whether the window was final when it was read.
-    """
-
-    epoch: int
-    node: str
-    finalized: bool
-    canonical: CanonicalChain
-    blocks: Mapping[int, Block]
-    committees: Committees
-    proposer_duties: ProposerDuties
-    sync_committee: Int64Array
-    registry_at_start: ValidatorRegistry
-    registry_at_end: ValidatorRegistry
-    whole_registry: bool
-    watched: Int64Array
-    unknown_ids: tuple[int | str, ...]
-    attestation_rewards: AttestationRewards
-    block_rewards: Mapping[int, BlockRewards]
-    sync_rewards: Mapping[int, SyncCommitteeRewards]
-    finalized_epoch_at_transition: int
 
 
 class EpochReader:
@@ -122,6 +57,7 @@ class EpochReader:
         self.head_epoch = head_epoch
         self._watch = watch
         self._windows = WindowReader(client)
+        self._rewards = RewardsReader(client)
         self._registries: dict[int, ValidatorRegistry] = {}
         self._finalized_epoch = -1
 
@@ -197,6 +133,7 @@ class EpochReader:
         except reorganized as error:
             logger.info("reading epoch %d again: %s", epoch, error)
             self._windows.forget()
+            self._rewards.forget()
             self._registries.clear()
             return await self._read_once(epoch, finalized)
 
@@ -222,10 +159,21 @@ class EpochReader:
         members = np.intersect1d(watched, sync_committee)
         async with side_by_side() as tasks:
             rewards_task = tasks.create_task(
-                client.attestation_rewards(epoch, EVERYONE if self._watch.network else watched)
+                self._rewards.attestations(epoch, watched, everyone=self._watch.network)
             )
-            block_rewards_task = tasks.create_task(self._block_rewards(window, end, watched))
-            sync_rewards_task = tasks.create_task(self._sync_rewards(window, end, members))
+            previous_task = tasks.create_task(
+                self._rewards.previous_attestations(
+                    epoch,
+                    np.intersect1d(watched, at_start.validator_index),
+                    everyone=self._watch.network,
+                )
+            )
+            block_rewards_task = tasks.create_task(
+                self._rewards.blocks(spec, epoch, window, proposers_task.result(), watched)
+            )
+            sync_rewards_task = tasks.create_task(
+                self._rewards.sync_committee(spec, epoch, window, members)
+            )
         answers = EpochAnswers(
             epoch=epoch,
             node=client.name,
@@ -244,7 +192,10 @@ class EpochReader:
             block_rewards=block_rewards_task.result(),
             sync_rewards=sync_rewards_task.result(),
             finalized_epoch_at_transition=checkpoints_task.result().finalized.epoch,
+            previous_attestation_rewards=previous_task.result(),
         )
+        if has_queue_effects(spec, answers):
+            answers = replace(answers, queues=await self._queues(first, end))
         await self._windows.confirm(window)
         if whole:
             self._require_known_validators(answers, first, end)
@@ -311,35 +262,27 @@ class EpochReader:
         mask = by_index | by_key if whole else np.ones(len(registry), dtype=np.bool_)
         return registry.validator_index[mask], tuple(unknown)
 
-    async def _block_rewards(
-        self, window: Window, end: int, watched: Int64Array
-    ) -> Mapping[int, BlockRewards]:
-        ours = set(watched.tolist())
-        slots = [
-            slot
-            for slot in window.canonical.slot.tolist()
-            if slot < end and window.blocks[slot].proposer_index in ours
-        ]
-        rewards = await all_of(
-            *(self.client.block_rewards(window.canonical.root_at(slot)) for slot in slots)
+    async def _queues(self, first: int, end: int) -> PendingQueues | None:
+        """The queues at both ends; None if the node does not list them."""
+        async with side_by_side() as tasks:
+            deposits = [
+                tasks.create_task(self.client.pending_deposits(slot)) for slot in (first, end)
+            ]
+            consolidations = [
+                tasks.create_task(self.client.pending_consolidations(slot)) for slot in (first, end)
+            ]
+        deposits_at_start, deposits_at_end = (task.result() for task in deposits)
+        consolidations_at_start, consolidations_at_end = (task.result() for task in consolidations)
+        if (
+            deposits_at_start is None
+            or deposits_at_end is None
+            or consolidations_at_start is None
+            or consolidations_at_end is None
+        ):
+            return None
+        return PendingQueues(
+            deposits_at_start, deposits_at_end, consolidations_at_start, consolidations_at_end
         )
-        return dict(zip(slots, rewards, strict=True))
-
-    async def _sync_rewards(
-        self, window: Window, end: int, members: Int64Array
-    ) -> Mapping[int, SyncCommitteeRewards]:
-        if len(members) == 0:
-            return {}
-        slots = [slot for slot in window.canonical.slot.tolist() if slot < end]
-        # All members: at most one committee (512 rows on mainnet), and enough to derive the reward
-        # per seat.
-        rewards = await all_of(
-            *(
-                self.client.sync_committee_rewards(window.canonical.root_at(slot), EVERYONE)
-                for slot in slots
-            )
-        )
-        return dict(zip(slots, rewards, strict=True))
 
 
 def newest_epoch_readable(finalized_epoch: int) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.assets.duties_ahead import DutiesAhead, read_duties_ahead
-from valmon_pipeline.assets.epoch_reader import EpochReader, Watch
+from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.live_frames import (
     Event,
     chain_head_frame,
@@ -30,6 +30,7 @@ from valmon_pipeline.assets.live_frames import (
 )
 from valmon_pipeline.assets.live_reader import Head, LiveAnswers, LiveReader
 from valmon_pipeline.assets.materialization import network_identity
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.connection import deadline
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.chain.registry import Int64Array

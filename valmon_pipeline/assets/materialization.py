@@ -14,12 +14,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
-from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
+from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.assets.node_session import NodeSession, is_fault_of_node
 from valmon_pipeline.assets.raw_answers import keep, raw_answers
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.open_client import OpenClient
@@ -227,6 +229,7 @@ class EpochMaterializer:
             frames = compute_epoch_frames(
                 spec,
                 read.answers,
+                watch=self._watch,
                 labels=self._labels,
                 at=datetime.now(UTC),
             )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.network_totals import NetworkTotals, slashed_when_rewarded
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import BoolArray, Int64Array

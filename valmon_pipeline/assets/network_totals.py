@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import BoolArray
 from valmon_pipeline.chain.rewards import (

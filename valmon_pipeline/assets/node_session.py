@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
-from valmon_pipeline.assets.epoch_reader import EpochReader, Watch
+from valmon_pipeline.assets.epoch_reader import EpochReader
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.errors import (
     BeaconApiError,

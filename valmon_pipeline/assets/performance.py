@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.assets.duties import watched_duty_rows
-from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.network_totals import slashed_when_rewarded
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import Int64Array

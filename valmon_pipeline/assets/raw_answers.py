@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.archive import ArchiveError
@@ -32,6 +32,18 @@ def raw_answers(client: BeaconClient, spec: ChainSpec, answers: EpochAnswers) ->
     shared |= {
         f"/eth/v2/beacon/blocks/0x{canonical.root_at(slot).hex()}"
         for slot in canonical.slot.tolist()
+    }
+    shared |= {
+        f"/eth/v1/beacon/rewards/attestations/{answers.epoch - 1}",
+        f"/eth/v1/beacon/rewards/attestations/{answers.epoch}",
+    }
+    shared |= {
+        f"/eth/v1/beacon/rewards/{kind}/0x{canonical.root_at(slot).hex()}"
+        for kind, slots in (
+            ("blocks", answers.block_rewards),
+            ("sync_committee", answers.sync_rewards),
+        )
+        for slot in slots
     }
     return client.archive.archive_of(epoch_subject(answers.epoch), shared)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import median_low
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_reader import EpochAnswers
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.network_totals import NetworkTotals, slashed_when_rewarded
+from valmon_pipeline.assets.rewards_reader import neighbours
+from valmon_pipeline.assets.sync_seats import sync_rewards_of_epoch
+from valmon_pipeline.beacon.answers import BlockRewards
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import BoolArray, Int64Array
 from valmon_pipeline.chain.rewards import (
@@ -21,11 +26,7 @@ from valmon_pipeline.chain.rewards import (
 )
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_eligible
-from valmon_pipeline.chain.sync_committee import (
-    SyncParticipation,
-    sync_participant_reward,
-    sync_participation,
-)
+from valmon_pipeline.chain.sync_committee import SyncParticipation
 from valmon_pipeline.frames.conform import conform
 
 
@@ -176,45 +177,80 @@ def _opportunities(
     return slot, np.where(has_duty, outcomes.earliest_inclusion_slot[order][at], -1)
 
 
-def block_rewards_frame(answers: EpochAnswers) -> pd.DataFrame:
-    """Frame ``block_rewards``: what each block of a watched proposer paid it."""
-    slots = sorted(answers.block_rewards)
-    rewards = [answers.block_rewards[slot] for slot in slots]
+def block_rewards_frame(spec: ChainSpec, answers: EpochAnswers) -> pd.DataFrame:
+    """Frame ``block_rewards``: a row per proposal due from a watched validator.
+
+    A missed one is worth about what its neighbours earned: the lower median of the nearest blocks
+    on both sides, without what they got for slashings.
+    """
+    duties = answers.proposer_duties
+    ours = np.isin(duties.validator_index, answers.watched)
+    slots = duties.slot[ours].tolist()
+    rewards = [answers.block_rewards.get(slot, _NOTHING) for slot in slots]
+    proposed = [slot in answers.blocks for slot in slots]
+    estimates = [
+        None if done else _estimate(answers, slot)
+        for slot, done in zip(slots, proposed, strict=True)
+    ]
     return conform(
         "block_rewards",
         {
             "epoch": np.full(len(slots), answers.epoch),
             "slot": np.array(slots, dtype=np.int64),
-            "proposer_index": _column(reward.proposer_index for reward in rewards),
+            "proposer_index": np.array(
+                [
+                    reward.proposer_index if done else duty
+                    for reward, done, duty in zip(
+                        rewards, proposed, duties.validator_index[ours].tolist(), strict=True
+                    )
+                ],
+                dtype=np.int64,
+            ),
             "total": _column(reward.total for reward in rewards),
             "attestations": _column(reward.attestations for reward in rewards),
             "sync_aggregate": _column(reward.sync_aggregate for reward in rewards),
             "proposer_slashings": _column(reward.proposer_slashings for reward in rewards),
             "attester_slashings": _column(reward.attester_slashings for reward in rewards),
+            "outcome": np.where(proposed, "proposed", "missed"),
+            "missed_estimate": np.ma.array(
+                [estimate or 0 for estimate in estimates],
+                mask=[estimate is None for estimate in estimates],
+                dtype=np.int64,
+            ),
         },
     )
+
+
+def _estimate(answers: EpochAnswers, slot: int) -> int | None:
+    """What a block in ``slot`` would have earned, gwei; None without blocks near it."""
+    near = [
+        answers.block_rewards[neighbour].attestations
+        + answers.block_rewards[neighbour].sync_aggregate
+        for neighbour in neighbours(answers.canonical.slot, slot)
+        if neighbour in answers.block_rewards
+    ]
+    return median_low(near) if near else None
 
 
 def sync_rewards_frame(
     spec: ChainSpec,
     answers: EpochAnswers,
     participation: SyncParticipation,
-    totals: NetworkTotals | None,
+    per_seat: int | None,
 ) -> pd.DataFrame:
-    """Frame ``sync_rewards``: rewards of watched members, summed over the epoch's blocks."""
+    """Frame ``sync_rewards``: rewards of watched members, summed over the epoch's blocks.
+
+    ``per_seat`` is what a seat earns in a block, gwei; None if unknown.
+    """
     members = np.intersect1d(answers.watched, participation.validator_index)
     reward = np.zeros(len(members), dtype=np.int64)
-    for block_rewards in answers.sync_rewards.values():
-        at = np.searchsorted(members, block_rewards.validator_index)
+    for _, rows in sync_rewards_of_epoch(spec, answers):
+        at = np.searchsorted(members, rows.validator_index)
         at = np.minimum(at, len(members) - 1)
-        ours = members[at] == block_rewards.validator_index
-        np.add.at(reward, at[ours], block_rewards.reward[ours])
-    due = participation.due[np.searchsorted(participation.validator_index, members)]
-    per_seat = (
-        reported_seat_reward(spec, answers)
-        if totals is None
-        else sync_participant_reward(spec, totals.total_active_balance_at_start)
-    )
+        ours = members[at] == rows.validator_index
+        np.add.at(reward, at[ours], rows.reward[ours])
+    rows_of_members = np.searchsorted(participation.validator_index, members)
+    unknown = np.full(len(members), per_seat is None)
     return conform(
         "sync_rewards",
         {
@@ -222,32 +258,15 @@ def sync_rewards_frame(
             "validator_index": members,
             "reward": reward,
             "ideal_reward": np.ma.array(
-                due * (0 if per_seat is None else per_seat),
-                mask=np.full(len(members), per_seat is None),
+                participation.due[rows_of_members] * (per_seat or 0), mask=unknown
             ),
+            "seats": participation.seats[rows_of_members],
+            "seat_reward": np.ma.array(np.full(len(members), per_seat or 0), mask=unknown),
         },
     )
 
 
-def reported_seat_reward(spec: ChainSpec, answers: EpochAnswers) -> int | None:
-    """The reward per seat and block that the node's rows imply, or None if they imply none.
-
-    A member's reward is its net seats (signed minus missed) times the reward per seat, except where
-    its balance ran out; the value that most rows agree on is taken.
-    """
-    candidates = []
-    for slot, rewards in answers.sync_rewards.items():
-        members = sync_participation(spec, answers.sync_committee, [answers.blocks[slot]])
-        net = members.participated - members.missed
-        rows = np.flatnonzero(
-            np.isin(members.validator_index, rewards.validator_index) & (net != 0)
-        )
-        reported = np.searchsorted(rewards.validator_index, members.validator_index[rows])
-        candidates.append(rewards.reward[reported] // net[rows])
-    if not sum(map(len, candidates)):
-        return None
-    values, counts = np.unique(np.concatenate(candidates), return_counts=True)
-    return int(values[counts.argmax()])
+_NOTHING: Final = BlockRewards(0, 0, 0, 0, 0, 0)
 
 
 def _column(values: Iterable[int]) -> Int64Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from valmon_pipeline.chain.blocks import Deposit
 from valmon_pipeline.chain.registry import Int64Array
 
 
@@ -119,3 +120,23 @@ class SyncCommitteeRewards:
 
     def __len__(self) -> int:
         return len(self.validator_index)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingDeposit:
+    """A deposit in the queue of a beacon state (Electra). ``slot`` is 0 for what did not come from
+    a request: an excess balance, or the old deposit bridge."""
+
+    deposit: Deposit
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingConsolidations:
+    """The queue of consolidations of a beacon state (Electra), in its order."""
+
+    source_index: Int64Array
+    target_index: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.source_index)

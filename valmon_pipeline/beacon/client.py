@@ -20,6 +20,8 @@ from valmon_pipeline.beacon.answers import (
     BlockRewards,
     FinalityCheckpoints,
     Genesis,
+    PendingConsolidations,
+    PendingDeposit,
     ProposerDuties,
     SyncCommitteeRewards,
     SyncStatus,
@@ -54,6 +56,8 @@ POST_IDS: Final = 10_000
 GET_IDS: Final = 64
 """Most ids in one GET that the Beacon API promises to take."""
 _NO_SUCH_ENDPOINT: Final = frozenset({404, 405, 501})
+_NO_SUCH_QUEUE: Final = _NO_SUCH_ENDPOINT | {400}
+"""400: the state is of before Electra, or pruned at some clients."""
 
 
 class BeaconClient:
@@ -328,6 +332,24 @@ class BeaconClient:
         )
         await self._require_possible(rewards, path)
         return rewards
+
+    async def pending_deposits(self, state_id: StateId) -> tuple[PendingDeposit, ...] | None:
+        """Return the queue of deposits of a state; None if the node cannot tell it.
+
+        About 0.5 kB per deposit.
+        """
+        return await self._queue(state_id, "pending_deposits", decode.pending_deposits)
+
+    async def pending_consolidations(self, state_id: StateId) -> PendingConsolidations | None:
+        """Return the queue of consolidations of a state; None if the node cannot tell it."""
+        return await self._queue(state_id, "pending_consolidations", decode.pending_consolidations)
+
+    async def _queue(self, state_id: StateId, name: str, decoder: Callable[[bytes], T]) -> T | None:
+        path = f"/eth/v1/beacon/states/{state_id}/{name}"
+        response = await self._connection.ask("GET", path, tolerated=_NO_SUCH_QUEUE)
+        if response.status_code != httpx.codes.OK:
+            return None
+        return decode.decoded(decoder, response.content, self._connection.where("GET", path))
 
     async def _validators_by_id(self, path: str, ids: Sequence[str]) -> ValidatorRegistry:
         """Ask by POST, or by GET where the node does not know the POST."""

@@ -23,10 +23,13 @@ from valmon_pipeline.beacon.answers import (
     Checkpoint,
     FinalityCheckpoints,
     Genesis,
+    PendingConsolidations,
+    PendingDeposit,
     ProposerDuties,
     SyncCommitteeRewards,
     SyncStatus,
 )
+from valmon_pipeline.beacon.block_operations import deposit, operations
 from valmon_pipeline.beacon.columns import (
     INT64_MIN,
     FieldError,
@@ -175,7 +178,7 @@ def block(content: bytes, version: str | None = None) -> Block:
             body.sync_aggregate.sync_committee_bits,
             f"{path}.body.sync_aggregate.sync_committee_bits",
         ),
-        slashed_indices=_slashed_indices(body, f"{path}.body"),
+        operations=operations(body, fork, f"{path}.body"),
     )
 
 
@@ -325,6 +328,24 @@ def sync_committee_rewards(content: bytes) -> SyncCommitteeRewards:
     return SyncCommitteeRewards(unique, total)
 
 
+def pending_deposits(content: bytes) -> tuple[PendingDeposit, ...]:
+    """Decode ``states/{state_id}/pending_deposits``, in the order of the queue."""
+    rows = _data(content, list[schemas.PendingDepositRow])
+    return tuple(
+        PendingDeposit(deposit(row, f"data[{number}]"), integer(row.slot, f"data[{number}].slot"))
+        for number, row in enumerate(rows)
+    )
+
+
+def pending_consolidations(content: bytes) -> PendingConsolidations:
+    """Decode ``states/{state_id}/pending_consolidations``, in the order of the queue."""
+    rows = _data(content, list[schemas.PendingConsolidationRow])
+    return PendingConsolidations(
+        int64_column(_values(rows, "source_index"), "data[{}].source_index"),
+        int64_column(_values(rows, "target_index"), "data[{}].target_index"),
+    )
+
+
 def _data(content: bytes, data_type: type[T]) -> T:
     return _answer(content, data_type).data
 
@@ -373,29 +394,6 @@ def _attestation(attestation: schemas.AttestationBody, fork: Fork, path: str) ->
         aggregation_bits=bytes_of(attestation.aggregation_bits, f"{path}.aggregation_bits"),
         committee_bits=None if bits is None else bytes_of(bits, f"{path}.committee_bits"),
     )
-
-
-def _slashed_indices(body: schemas.BlockBody, path: str) -> tuple[int, ...]:
-    slashed = {
-        integer(
-            slashing.signed_header_1.message.proposer_index,
-            f"{path}.proposer_slashings[{number}].signed_header_1.message.proposer_index",
-        )
-        for number, slashing in enumerate(body.proposer_slashings)
-    }
-    for number, slashing in enumerate(body.attester_slashings):
-        first, second = (
-            {
-                integer(index, f"{path}.attester_slashings[{number}].{name}.attesting_indices[]")
-                for index in attestation.attesting_indices
-            }
-            for name, attestation in (
-                ("attestation_1", slashing.attestation_1),
-                ("attestation_2", slashing.attestation_2),
-            )
-        )
-        slashed |= first & second
-    return tuple(sorted(slashed))
 
 
 def _fork(version: str | None) -> Fork:

@@ -99,11 +99,70 @@ class SyncAggregate(msgspec.Struct, gc=False):
     sync_committee_bits: str
 
 
+class DepositData(msgspec.Struct, gc=False):
+    pubkey: str
+    withdrawal_credentials: str
+    amount: Number
+    signature: str
+
+
+class DepositOperation(msgspec.Struct, gc=False):
+    data: DepositData
+
+
+class VoluntaryExitMessage(msgspec.Struct, gc=False):
+    validator_index: Number
+
+
+class SignedVoluntaryExit(msgspec.Struct, gc=False):
+    message: VoluntaryExitMessage
+
+
+class CredentialChangeMessage(msgspec.Struct, gc=False):
+    validator_index: Number
+
+
+class SignedCredentialChange(msgspec.Struct, gc=False):
+    message: CredentialChangeMessage
+
+
+class WithdrawalData(msgspec.Struct, gc=False):
+    validator_index: Number
+    amount: Number
+
+
+class ExecutionPayload(msgspec.Struct, gc=False):
+    withdrawals: list[WithdrawalData] | None = None
+
+
+class WithdrawalRequestData(msgspec.Struct, gc=False):
+    source_address: str
+    validator_pubkey: str
+    amount: Number
+
+
+class ConsolidationRequestData(msgspec.Struct, gc=False):
+    source_address: str
+    source_pubkey: str
+    target_pubkey: str
+
+
+class ExecutionRequests(msgspec.Struct, gc=False):
+    deposits: list[DepositData]
+    withdrawals: list[WithdrawalRequestData]
+    consolidations: list[ConsolidationRequestData]
+
+
 class BlockBody(msgspec.Struct):
     attestations: list[AttestationBody]
     proposer_slashings: list[ProposerSlashing]
     attester_slashings: list[AttesterSlashing]
+    deposits: list[DepositOperation]
+    voluntary_exits: list[SignedVoluntaryExit]
+    bls_to_execution_changes: list[SignedCredentialChange] | None = None
     sync_aggregate: SyncAggregate | None = None
+    execution_payload: ExecutionPayload | None = None
+    execution_requests: ExecutionRequests | None = None
 
 
 class BlockMessage(msgspec.Struct):
@@ -171,3 +230,16 @@ class BlockRewardsData(msgspec.Struct):
     sync_aggregate: Number
     proposer_slashings: Number
     attester_slashings: Number
+
+
+class PendingDepositRow(msgspec.Struct, gc=False):
+    pubkey: str
+    withdrawal_credentials: str
+    amount: Number
+    signature: str
+    slot: Number
+
+
+class PendingConsolidationRow(msgspec.Struct, gc=False):
+    source_index: Number
+    target_index: Number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from valmon_pipeline.chain.forks import Fork
 
@@ -36,12 +36,64 @@ class BlockHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """A beacon block. ``sync_committee_bits`` is None before Altair.
+class Withdrawal:
+    """Gwei that a block moved from a validator's balance to its withdrawal address."""
 
-    ``slashed_indices`` are the validators that the block's proposer and attester slashings name:
-    for an attester slashing those present in both attestations.
+    validator_index: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """Gwei deposited for a public key: credited by the block before Electra, queued since then."""
+
+    pubkey: bytes
+    withdrawal_credentials: bytes
+    amount: int
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalRequest:
+    """An execution-layer request (EIP-7002): ``amount`` gwei, or an exit if it is 0."""
+
+    source_address: bytes
+    pubkey: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolidationRequest:
+    """An execution-layer request (EIP-7251); source = target asks for compounding credentials."""
+
+    source_address: bytes
+    source_pubkey: bytes
+    target_pubkey: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What a block does to validators, each kind in the order of the block.
+
+    ``proposer_slashings`` name one validator each; of an attester slashing those validators count
+    that are present in both attestations. ``deposits`` are those of blocks before Electra,
+    ``deposit_requests`` those since. ``credential_changes`` name the validator.
     """
+
+    withdrawals: tuple[Withdrawal, ...] = ()
+    proposer_slashings: tuple[int, ...] = ()
+    attester_slashings: tuple[tuple[int, ...], ...] = ()
+    deposits: tuple[Deposit, ...] = ()
+    voluntary_exits: tuple[int, ...] = ()
+    credential_changes: tuple[int, ...] = ()
+    deposit_requests: tuple[Deposit, ...] = ()
+    withdrawal_requests: tuple[WithdrawalRequest, ...] = ()
+    consolidation_requests: tuple[ConsolidationRequest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A beacon block. ``sync_committee_bits`` is None before Altair."""
 
     slot: int
     proposer_index: int
@@ -49,4 +101,10 @@ class Block:
     fork: Fork
     attestations: tuple[Attestation, ...]
     sync_committee_bits: bytes | None
-    slashed_indices: tuple[int, ...]
+    operations: Operations = field(default_factory=Operations)
+
+    @property
+    def slashed_indices(self) -> tuple[int, ...]:
+        """The validators that the block's slashings name, ascending, each once."""
+        named = set(self.operations.proposer_slashings)
+        return tuple(sorted(named.union(*self.operations.attester_slashings)))

@@ -69,6 +69,7 @@ class ChainSpec:
     max_effective_balance_electra: int
     min_activation_balance: int
     ejection_balance: int
+    min_deposit_amount: int
 
     base_reward_factor: int
     min_epochs_to_inactivity_penalty: int
@@ -126,6 +127,13 @@ class ChainSpec:
             max_effective_balance_electra=since_electra("MAX_EFFECTIVE_BALANCE_ELECTRA"),
             min_activation_balance=since_electra("MIN_ACTIVATION_BALANCE"),
             ejection_balance=reader.integer("EJECTION_BALANCE"),
+            # Not every node lists it; the deposit contract of every network takes no less than one
+            # increment.
+            min_deposit_amount=reader.positive(
+                "MIN_DEPOSIT_AMOUNT"
+                if "MIN_DEPOSIT_AMOUNT" in data
+                else "EFFECTIVE_BALANCE_INCREMENT"
+            ),
             base_reward_factor=reader.positive("BASE_REWARD_FACTOR"),
             min_epochs_to_inactivity_penalty=reader.integer("MIN_EPOCHS_TO_INACTIVITY_PENALTY"),
             inactivity_score_bias=reader.integer("INACTIVITY_SCORE_BIAS"),

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.answer import Answer, RefusalError, recorded_answer
@@ -130,12 +132,16 @@ class ReplayNode:
             f"{validator}/liveness/{{epoch}}": duties.liveness,
         }
         return application(
-            get, post, _RecordedOnly(self.recording), self._ask, self.events.subscribe, self.faults
+            get, post, _RecordedOnly(self.recording), self._ask, self.events.subscribe, self._fault
         )
 
     def stop(self) -> None:
         """End all event streams."""
         self.events.stop()
+
+    def _fault(self, request: Request) -> Response | None:
+        """What ``faults`` says at the moment: it may be changed while the node serves."""
+        return None if self.faults is None else self.faults(request)
 
     def _ask(self, handler: Handler, question: Question) -> Answer:
         try:

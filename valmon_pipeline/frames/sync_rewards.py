@@ -16,5 +16,12 @@ CONTRACT = table(
         "ideal_reward": gwei(
             "Had it signed every block; NULL when the network's totals are unknown.", nullable=True
         ),
+        "seats": integer(
+            "Seats it holds: what each block pays or takes for all of them is summed."
+        ),
+        "seat_reward": gwei(
+            "What a seat earns in a block if it signed, and pays if not; NULL when unknown.",
+            nullable=True,
+        ),
     },
 )

@@ -12,9 +12,11 @@ from typing import Final
 import pandas as pd
 
 from valmon_pipeline.assets.checks import EPOCH_CHECKS, CheckResult
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
-from valmon_pipeline.assets.epoch_reader import EpochAnswers, EpochReader, Watch
+from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.label_history import no_labels
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
@@ -84,7 +86,7 @@ def compute(
             reader = await EpochReader.open(client, watch)
             answers = {epoch: await reader.read(epoch) for epoch in epochs}
         frames = {
-            epoch: compute_epoch_frames(reader.spec, answer, labels=labels, at=AT)
+            epoch: compute_epoch_frames(reader.spec, answer, watch=watch, labels=labels, at=AT)
             for epoch, answer in answers.items()
         }
         return Computed(reader.spec, answers, frames)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport, RunOutcome
 from valmon_pipeline.assets.metadata import epoch_metadata
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.errors import BeaconUnreachableError, NodeNotReadyError, StorageError
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.label_history import merge_labels, no_labels
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline_tests.assets.epochs import CHECKS, FEW, NETWORK, compute
 from valmon_pipeline_tests.assets.faulty_node import Faults, Spoil
 
@@ -19,13 +19,17 @@ EPOCH = 11  # slots 88 to 95, all with blocks
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """One value of one answer that is not true, and the one check that must notice."""
+    """One value of one answer that is not true, and the one check that must notice.
+
+    What was paid shows in a balance as well: if it is ``booked``, the ledger notices too.
+    """
 
     check: str
     path: str
     spoil: Spoil
     example: dict[str, str]
     watch: Watch = NETWORK
+    booked: bool = False
 
 
 def in_row(key: str, value: str, change: Callable[[dict[str, Any]], None], *place: str) -> Spoil:
@@ -79,6 +83,8 @@ REWARDS = rf"/eth/v1/beacon/rewards/attestations/{EPOCH}"
 TOTAL = ("data", "total_rewards")
 IDEAL = ("data", "ideal_rewards")
 
+LEDGER_CHECK = "balance_ledger.every_gwei_is_accounted_for"
+
 LIES = [
     Lie(
         "attestation_duties.every_active_validator_has_one_duty",
@@ -122,12 +128,20 @@ LIES = [
         r"/eth/v1/beacon/rewards/sync_committee/0x[0-9a-f]{64}",
         lambda body: adding("reward", 1)(body["data"][0]),
         {},
+        booked=True,
     ),
     Lie(
         "block_rewards.rewards_go_to_proposers",
         r"/eth/v1/beacon/rewards/blocks/0x[0-9a-f]{64}",
         lambda body: setting("proposer_index", "127")(body["data"]),
         {"proposer_index": "127"},
+        booked=True,
+    ),
+    Lie(
+        LEDGER_CHECK,
+        rf"/eth/v1/beacon/states/{8 * EPOCH + 8}/validators",
+        in_row("index", "40", adding("balance", -1)),
+        {"validator_index": "40", "residual": "-1"},
     ),
 ]
 
@@ -142,13 +156,14 @@ def test_a_wrong_value_fails_its_check_and_only_that(
     with faults.spoiling(lie.path, lie.spoil, times=1):
         computed = compute(node_url, lie.watch, [EPOCH])
     failing = computed.failing_checks()
-    assert set(failing) == {(EPOCH, lie.check)}
+    expected = {lie.check, LEDGER_CHECK} if lie.booked else {lie.check}
+    assert set(failing) == {(EPOCH, check) for check in expected}
     result = failing[EPOCH, lie.check]
     assert result.failing == len(result.examples) == 1
     assert lie.example.items() <= dict(result.examples[0]).items()
     stored = computed.frames[EPOCH].tables["check_results"].set_index("check_name")
     assert set(stored.index) == CHECKS
-    assert stored.index[~stored["passed"]].tolist() == [lie.check]
+    assert set(stored.index[~stored["passed"]]) == expected
     assert stored.loc[lie.check, "failing_count"] == 1
     assert stored.loc[lie.check, "detail"] == result.detail != ""
 

@@ -166,7 +166,7 @@ def test_a_node_that_falls_silent_is_not_waited_for_twice(
         node.node.faults = silent
         retry = RetryPolicy(attempts_with_timeouts=1)
         nodes = [
-            replace(options(url, retry), timeout_seconds=0.5) for url in (node.url, true_node_url)
+            replace(options(url, retry), timeout_seconds=1.5) for url in (node.url, true_node_url)
         ]
         begun = time.monotonic()
         outcome = EpochMaterializer(NodePool(nodes), own_warehouse, NETWORK).run([15])

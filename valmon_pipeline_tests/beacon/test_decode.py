@@ -14,6 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valmon_pipeline.beacon import decode
+from valmon_pipeline.chain.blocks import (
+    ConsolidationRequest,
+    Deposit,
+    Withdrawal,
+    WithdrawalRequest,
+)
 from valmon_pipeline.chain.epochs import FAR_FUTURE_EPOCH, NEVER
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.errors import MalformedAnswerError, NodeNotReadyError, UnsupportedForkError
@@ -36,6 +42,13 @@ VALIDATOR = {
         "exit_epoch": str(FAR_FUTURE_EPOCH),
         "withdrawable_epoch": str(FAR_FUTURE_EPOCH),
     },
+}
+ADDRESS, PUBKEY = "0x" + "0a" * 20, "0x" + "0b" * 48
+DEPOSIT = {
+    "pubkey": PUBKEY,
+    "withdrawal_credentials": "0x" + "0c" * 32,
+    "amount": "18446744073",
+    "signature": "0x" + "0d" * 96,
 }
 ATTESTATION = {
     "aggregation_bits": "0x1f",
@@ -61,7 +74,19 @@ BLOCK = {
                 "attestation_1": {"attesting_indices": ["1", "2", "3"]},
                 "attestation_2": {"attesting_indices": ["2", "3", "4"]},
             }],
+            "deposits": [],
+            "voluntary_exits": [{"message": {"epoch": "5", "validator_index": "6"}}],
+            "bls_to_execution_changes": [{"message": {"validator_index": "8"}}],
             "sync_aggregate": {"sync_committee_bits": "0xffffffff"},
+            "execution_payload": {"withdrawals": [
+                {"index": "70", "validator_index": "7", "address": ADDRESS, "amount": "12"}]},
+            "execution_requests": {
+                "deposits": [DEPOSIT],
+                "withdrawals": [
+                    {"source_address": ADDRESS, "validator_pubkey": PUBKEY, "amount": "0"}],
+                "consolidations": [{
+                    "source_address": ADDRESS, "source_pubkey": PUBKEY, "target_pubkey": PUBKEY}],
+            },
         },
     }
 }  # fmt: skip
@@ -136,6 +161,24 @@ FAULTS: list[tuple[Callable[[bytes], object], Any, list[str | int], object, str]
     (block, BLOCK, ["message", "body", "attestations", 0, "data", "target", "root"], "0xab",
      r"target\.root is '0xab', expected 32 bytes"),
     (block, BLOCK, ["message", "body", "sync_aggregate"], ..., r"sync_aggregate is None"),
+    (block, BLOCK, ["message", "body", "execution_requests"], ...,
+     r"body\.execution_requests is None, expected a value in a block of ELECTRA"),
+    (block, BLOCK, ["message", "body", "execution_payload", "withdrawals"], ...,
+     r"body\.execution_payload\.withdrawals is None"),
+    (block, BLOCK, ["message", "body", "execution_payload", "withdrawals", 0, "amount"], "-1",
+     r"withdrawals\[0\]\.amount is -1, expected a non-negative integer"),
+    (block, BLOCK, ["message", "body", "voluntary_exits", 0, "message", "validator_index"], 1.5,
+     r"voluntary_exits\[0\]\.message\.validator_index is 1.5"),
+    (block, BLOCK, ["message", "body", "execution_requests", "deposits", 0, "pubkey"], "0x0b",
+     r"execution_requests\.deposits\[0\]\.pubkey is '0x0b', expected 48 bytes"),
+    (block, BLOCK, ["message", "body", "execution_requests", "withdrawals", 0, "amount"], "x",
+     r"execution_requests\.withdrawals\[0\]\.amount"),
+    (block, BLOCK, ["message", "body", "execution_requests", "consolidations", 0, "target_pubkey"],
+     PUBKEY[:-1], r"consolidations\[0\]\.target_pubkey"),
+    (decode.pending_deposits, [DEPOSIT | {"slot": "3"}], [0, "signature"], "0x",
+     r"data\[0\]\.signature is '0x', expected 96 bytes"),
+    (decode.pending_consolidations, [{"source_index": "1", "target_index": "2"}],
+     [0, "source_index"], "-1", r"data\[0\]\.source_index is -1"),
     (decode.committees, [{"index": "0", "slot": "8", "validators": ["1", "-2"]}],
      [0, "index"], "0", r"number 1 is -2"),
     (decode.committees, [{"index": "0", "slot": "8", "validators": ["1", "1"]}],
@@ -280,8 +323,56 @@ def test_a_block_names_fork_and_slashed_validators() -> None:
     decoded = decode.block(answer(BLOCK, version="electra"))
     assert decoded.fork is Fork.ELECTRA
     assert decoded.slashed_indices == (2, 3, 100)
+    assert decoded.operations.proposer_slashings == (100,)
+    assert decoded.operations.attester_slashings == ((2, 3),)
     assert decoded.sync_committee_bits == b"\xff" * 4
     assert decoded.attestations[0].committee_bits == b"\x01"
+
+
+def test_a_block_tells_what_it_does_to_validators() -> None:
+    operations = decode.block(answer(BLOCK, version="electra")).operations
+    pubkey, address = b"\x0b" * 48, b"\x0a" * 20
+    assert operations.withdrawals == (Withdrawal(7, 12),)
+    assert operations.voluntary_exits == (6,)
+    assert operations.credential_changes == (8,)
+    assert operations.deposits == ()
+    assert operations.deposit_requests == (
+        Deposit(pubkey, b"\x0c" * 32, 18446744073, b"\x0d" * 96),
+    )
+    assert operations.withdrawal_requests == (WithdrawalRequest(address, pubkey, 0),)
+    assert operations.consolidation_requests == (ConsolidationRequest(address, pubkey, pubkey),)
+
+
+def test_blocks_before_electra_credit_deposits_themselves() -> None:
+    before = changed(BLOCK, ["message", "body", "execution_requests"], ...)
+    before = changed(before, ["message", "body", "attestations"], [])
+    before = changed(before, ["message", "body", "deposits"], [{"proof": [], "data": DEPOSIT}])
+    operations = decode.block(answer(before, version="deneb")).operations
+    assert [deposit.amount for deposit in operations.deposits] == [18446744073]
+    assert operations.deposit_requests == ()
+
+
+def test_blocks_before_capella_withdraw_nothing() -> None:
+    before = changed(BLOCK, ["message", "body", "execution_requests"], ...)
+    before = changed(before, ["message", "body", "attestations"], [])
+    for part in ("execution_payload", "bls_to_execution_changes"):
+        before = changed(before, ["message", "body", part], ...)
+    operations = decode.block(answer(before, version="altair")).operations
+    assert operations.withdrawals == ()
+    assert operations.credential_changes == ()
+
+
+def test_queues_keep_their_order() -> None:
+    rows = [DEPOSIT | {"slot": "9"}, DEPOSIT | {"slot": "0", "amount": "1"}]
+    queued = decode.pending_deposits(answer(rows))
+    assert [(row.slot, row.deposit.amount) for row in queued] == [(9, 18446744073), (0, 1)]
+    consolidations = decode.pending_consolidations(
+        answer([{"source_index": "5", "target_index": "2"}])
+    )
+    assert (consolidations.source_index.tolist(), consolidations.target_index.tolist()) == (
+        [5],
+        [2],
+    )
 
 
 def test_the_header_names_the_fork_where_the_body_does_not() -> None:

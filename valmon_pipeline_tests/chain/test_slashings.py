@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from valmon_pipeline.chain.blocks import Block
+from valmon_pipeline.chain.blocks import Block, Operations
 from valmon_pipeline.chain.epochs import NEVER
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.slashings import slashed_at_end_of_epoch
@@ -12,7 +12,8 @@ from valmon_pipeline_tests.recording import FIRST_EPOCH, LAST_EPOCH, devnet
 
 
 def block(slot: int, *slashed: int) -> Block:
-    return Block(slot, 0, b"", Fork.ELECTRA, (), None, slashed)
+    slashings = Operations(proposer_slashings=slashed)
+    return Block(slot, 0, b"", Fork.ELECTRA, (), None, slashings)
 
 
 def test_slashings_of_the_epoch_after_its_first_slot_are_added() -> None:

@@ -19,7 +19,7 @@ SEATS = np.array([0, 3, *range(5, 34), 3])
 
 
 def block(bits: bytes | None) -> Block:
-    return Block(8, 0, b"", Fork.ELECTRA, (), bits, ())
+    return Block(8, 0, b"", Fork.ELECTRA, (), bits)
 
 
 def test_amounts_worked_by_hand() -> None:

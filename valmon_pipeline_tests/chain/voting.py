@@ -65,7 +65,6 @@ def chain_of(
                 fork=fork,
                 attestations=tuple(attestations.get(slot, ())),
                 sync_committee_bits=None,
-                slashed_indices=(),
             )
         )
         parent = slot

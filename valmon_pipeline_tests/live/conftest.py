@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.live import LiveFollower
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.node_server import FaultInjector
 from valmon_pipeline.devnet.recording import Recording

@@ -12,9 +12,9 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from valmon_pipeline.assets.epoch_reader import Watch
 from valmon_pipeline.assets.live import LiveReport
 from valmon_pipeline.assets.live_reader import MAX_SLOTS_PER_LOOK
+from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.errors import (
     BeaconUnreachableError,

@@ -130,6 +130,8 @@ def proposals(epoch: int) -> dict[str, pd.DataFrame]:
                 "sync_aggregate": 0,
                 "proposer_slashings": 0,
                 "attester_slashings": 0,
+                "outcome": "proposed",
+                "missed_estimate": None,
             },
         ),
     }
@@ -155,6 +157,8 @@ def sync(epoch: int) -> dict[str, pd.DataFrame]:
                 "validator_index": [0],
                 "reward": 30,
                 "ideal_reward": np.ma.array([70], mask=[False]),
+                "seats": 1,
+                "seat_reward": np.ma.array([10], mask=[False]),
             },
         ),
     }

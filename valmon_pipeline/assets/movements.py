@@ -1,0 +1,378 @@
+"""What moved the balances of the watched validators between the first slots of E and E+1.
+
+Everything a node tells is posted as it says; what it does not tell (the moment's balance that a
+switch or an upgrade takes away, a queue's entries) follows from what is posted before it, in the
+order in which the chain works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from valmon_pipeline.assets.epoch_answers import EpochAnswers
+from valmon_pipeline.assets.queue_movements import applied_consolidations, applied_deposits
+from valmon_pipeline.chain.block_events import BlockEvent, EventType, block_events
+from valmon_pipeline.chain.credentials import COMPOUNDING_PREFIX
+from valmon_pipeline.chain.epochs import NEVER
+from valmon_pipeline.chain.forks import Fork
+from valmon_pipeline.chain.registry import BoolArray, Int64Array
+from valmon_pipeline.chain.rewards import total_active_balance
+from valmon_pipeline.chain.slashings import (
+    correlation_penalty,
+    is_correlation_penalty_due,
+    slashed_balance_candidates,
+)
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.chain.status import is_eligible
+from valmon_pipeline.ledger.balance_ledger import residual_of
+from valmon_pipeline.ledger.postings import Component, Postings, Stage
+from valmon_pipeline.ledger.residuals import ResidualEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class Movements:
+    """The watched validators (n), their balances at both ends, and what moved them in between.
+
+    ``opening`` is 0 where the validator did not exist yet. ``events`` are those of everybody, of
+    the blocks after the first slot of E up to the first of E+1, and of the transition between.
+    """
+
+    validator_index: Int64Array
+    opening: Int64Array
+    closing: Int64Array
+    postings: Postings
+    events: Sequence[BlockEvent]
+    evidence: ResidualEvidence
+
+    @property
+    def residual(self) -> Int64Array:
+        """What the postings do not explain of each change of balance (n), gwei."""
+        return residual_of(self.opening, self.closing, self.postings)
+
+
+def has_queue_effects(spec: ChainSpec, answers: EpochAnswers) -> bool:
+    """Whether balances moved by what only the queues of deposits and consolidations can tell."""
+    if spec.fork_at_epoch(answers.epoch + 1) < Fork.ELECTRA:
+        return False
+    movements = epoch_movements(spec, answers)
+    by_other_causes = movements.evidence.correlation_due | movements.evidence.attestation_unknown
+    # A validator that did not exist before was credited by a deposit, of which only the size is
+    # known so far.
+    new = ~np.isin(movements.validator_index, answers.registry_at_start.validator_index)
+    return bool((((movements.residual != 0) & ~by_other_causes) | new).any())
+
+
+def epoch_movements(spec: ChainSpec, answers: EpochAnswers) -> Movements:
+    """The movements of the epoch of ``answers``; the queues count if the answers have them."""
+    return _Bookkeeper(spec, answers).movements()
+
+
+class _Bookkeeper:
+    """Posts one group of movements after the other; later ones see the balances left by earlier."""
+
+    def __init__(self, spec: ChainSpec, answers: EpochAnswers) -> None:
+        self._spec = spec
+        self._answers = answers
+        self._first = spec.first_slot(answers.epoch)
+        self._end = spec.first_slot(answers.epoch + 1)
+        self._watched = answers.watched
+        self._opening, self._existed = self._balances_at_start()
+        at_end = answers.registry_at_end
+        self._rows_at_end = at_end.rows_of(answers.watched)
+        self._closing = at_end.balance[self._rows_at_end]
+        prefix = at_end.withdrawal_credentials[self._rows_at_end, 0]
+        self._compounding: BoolArray = prefix == COMPOUNDING_PREFIX
+        self._postings = Postings.joined([])
+        self._events: list[BlockEvent] = []
+        self._correlation_due = self._where(
+            answers.registry_at_start.validator_index,
+            is_correlation_penalty_due(spec, answers.epoch, answers.registry_at_start),
+        )
+        self._consolidated = np.zeros(len(self._watched), dtype=np.bool_)
+        self._switched = np.zeros(len(self._watched), dtype=np.bool_)
+
+    def movements(self) -> Movements:
+        blocks = [
+            self._answers.blocks[slot]
+            for slot in self._answers.canonical.slot.tolist()
+            if self._first < slot <= self._end
+        ]
+        self._events = block_events(
+            self._spec, blocks, self._answers.registry_at_start, self._answers.registry_at_end
+        )
+        self._post(*self._attestations(), *self._sync(), *self._proposals(), *self._operations())
+        self._post_switches()
+        if self._answers.queues is not None:
+            self._post_deposit_queue()
+            self._post_consolidation_queue()
+        self._post_upgrade()
+        self._post_correlation()
+        self._post_new_validators()
+        if self._answers.queues is None:
+            self._note_consolidations()
+        return Movements(
+            self._watched,
+            self._opening,
+            self._closing,
+            self._postings,
+            self._events,
+            ResidualEvidence(
+                attestation_unknown=self._attestation_unknown(),
+                correlation_due=self._correlation_due,
+                consolidated=self._consolidated,
+                switched=self._switched,
+                compounding=self._compounding,
+                minimum_deposit=self._spec.min_deposit_amount,
+                queue_unknown=self._answers.queues is None
+                and self._spec.fork_at_epoch(self._answers.epoch + 1) >= Fork.ELECTRA,
+            ),
+        )
+
+    # What the node reports.
+
+    def _attestations(self) -> Iterator[Postings]:
+        rewards = self._answers.previous_attestation_rewards
+        if rewards is None:
+            return
+        total = rewards.source + rewards.target + rewards.head + rewards.inactivity
+        yield self._of_validators(
+            rewards.validator_index,
+            self._end,
+            Stage.ATTESTATION_DELTAS,
+            Component.ATTESTATION,
+            total,
+        )
+
+    def _sync(self) -> Iterator[Postings]:
+        for slot, rewards in self._answers.sync_rewards.items():
+            if slot > self._first:
+                yield self._of_validators(
+                    rewards.validator_index,
+                    slot,
+                    Stage.SYNC_AGGREGATE,
+                    Component.SYNC,
+                    rewards.reward,
+                )
+
+    def _proposals(self) -> Iterator[Postings]:
+        for slot, rewards in self._answers.block_rewards.items():
+            if slot <= self._first or slot > self._end:
+                continue
+            row = self._row(rewards.proposer_index)
+            if row is None:
+                continue
+            slashings = rewards.proposer_slashings + rewards.attester_slashings
+            for stage, component, amount in (
+                (Stage.SLASHINGS, Component.WHISTLEBLOWER, slashings),
+                (Stage.ATTESTATIONS, Component.PROPOSER, rewards.attestations),
+                (Stage.SYNC_AGGREGATE, Component.PROPOSER, rewards.sync_aggregate),
+            ):
+                if amount:
+                    yield Postings.one(row, slot, stage, component, amount)
+
+    def _operations(self) -> Iterator[Postings]:
+        for event in self._events:
+            booked = _BOOKED.get(event.event_type)
+            row = None if event.validator_index is None else self._row(event.validator_index)
+            if booked is None or row is None or not event.effective or not event.amount:
+                continue
+            stage, component, sign = booked
+            yield Postings.one(row, event.slot, stage, component, sign * event.amount)
+
+    # What follows from the balance of the moment, or from the queues.
+
+    def _post_switches(self) -> None:
+        """A switch to compounding moves what is above the minimum into the queue of deposits
+        (consensus-specs, ``switch_to_compounding_validator``)."""
+        for at, event in enumerate(self._events):
+            if event.event_type is not EventType.COMPOUNDING_REQUEST or not event.effective:
+                continue
+            row = None if event.validator_index is None else self._row(event.validator_index)
+            if row is None:
+                continue
+            self._switched[row] = True
+            balance = self._postings.balance_at(self._opening, row, event.slot, Stage.REQUESTS)
+            excess = max(0, balance - self._spec.min_activation_balance)
+            self._events[at] = replace(event, amount=excess)
+            self._post(
+                Postings.one(row, event.slot, Stage.REQUESTS, Component.COMPOUNDING_SWITCH, -excess)
+            )
+
+    def _post_deposit_queue(self) -> None:
+        for applied in applied_deposits(self._spec, self._answers):
+            row = self._row(applied.validator_index)
+            self._add_event(
+                EventType.DEPOSIT_APPLIED, applied.validator_index, None, applied.amount
+            )
+            if row is not None:
+                self._post(
+                    Postings.one(
+                        row,
+                        self._end,
+                        Stage.PENDING_DEPOSITS,
+                        Component.DEPOSITS,
+                        applied.amount,
+                    )
+                )
+
+    def _post_consolidation_queue(self) -> None:
+        """The smaller of balance and effective balance moves from source to target
+        (consensus-specs, ``process_pending_consolidations``)."""
+        at_start = self._answers.registry_at_start
+        for source, target in applied_consolidations(self._spec, self._answers, self._events):
+            source_row, target_row = self._row(source), self._row(target)
+            if source_row is None:
+                # What the source holds at that moment is known of watched validators only.
+                if target_row is not None:
+                    self._consolidated[target_row] = True
+                self._add_event(EventType.CONSOLIDATION_APPLIED, source, target, None)
+                continue
+            stage = Stage.PENDING_CONSOLIDATIONS
+            balance = self._postings.balance_at(self._opening, source_row, self._end, stage)
+            row_at_start = at_start.rows_of(np.array([source]))
+            amount = min(balance, int(at_start.effective_balance[row_at_start][0]))
+            self._add_event(EventType.CONSOLIDATION_APPLIED, source, target, amount)
+            moved = Component.CONSOLIDATIONS
+            self._post(Postings.one(source_row, self._end, stage, moved, -amount))
+            if target_row is not None:
+                self._post(Postings.one(target_row, self._end, stage, moved, amount))
+
+    def _post_upgrade(self) -> None:
+        """The upgrade to Electra moves balances into the queue of deposits: of validators that were
+        not activated yet all, of compounding ones what is above the minimum (consensus-specs,
+        ``upgrade_to_electra``)."""
+        if self._answers.epoch + 1 != self._spec.fork_epochs[Fork.ELECTRA]:
+            return
+        registry, rows = self._answers.registry_at_end, self._rows_at_end
+        earlier = (self._postings.slot < self._end) | (
+            (self._postings.slot == self._end) & (self._postings.stage < Stage.FORK_UPGRADE)
+        )
+        balance = self._opening.copy()
+        np.add.at(balance, self._postings.row[earlier], self._postings.amount[earlier])
+        not_activated = registry.activation_epoch[rows] == NEVER
+        excess = np.where(
+            not_activated,
+            balance,
+            np.where(self._compounding, balance - self._spec.min_activation_balance, 0),
+        )
+        moved = np.flatnonzero(excess > 0)
+        self._post(
+            Postings.of(moved, self._end, Stage.FORK_UPGRADE, Component.OTHER, -excess[moved])
+        )
+
+    def _post_correlation(self) -> None:
+        """Booked only where it closes the balance to the gwei; elsewhere it stays a residual of its
+        class."""
+        due = np.flatnonzero(self._correlation_due)
+        if not len(due) or not self._answers.whole_registry:
+            return
+        spec, epoch, registry = self._spec, self._answers.epoch, self._answers.registry_at_start
+        residual = residual_of(self._opening, self._closing, self._postings)
+        total = total_active_balance(spec, registry, epoch)
+        sums = slashed_balance_candidates(spec, epoch, registry)
+        effective_balance = registry.effective_balance[registry.rows_of(self._watched[due])]
+        for row, balance in zip(due.tolist(), effective_balance.tolist(), strict=True):
+            lost = -int(residual[row])
+            penalties = (
+                correlation_penalty(spec, epoch, balance, slashed, total) for slashed in sums
+            )
+            if lost and lost in penalties:
+                stage = Stage.CORRELATION_PENALTIES
+                booked = Component.SLASHING_CORRELATION
+                self._post(Postings.one(row, self._end, stage, booked, -lost))
+
+    def _post_new_validators(self) -> None:
+        """A validator that did not exist before has its whole balance from deposits."""
+        residual = residual_of(self._opening, self._closing, self._postings)
+        for row in np.flatnonzero(~self._existed & (residual > 0)).tolist():
+            amount = int(residual[row])
+            self._add_event(EventType.DEPOSIT_APPLIED, int(self._watched[row]), None, amount)
+            self._post(
+                Postings.one(row, self._end, Stage.PENDING_DEPOSITS, Component.DEPOSITS, amount)
+            )
+
+    def _note_consolidations(self) -> None:
+        """Without the queue: a source that is withdrawable lost its balance or its effective
+        balance, and a compounding target has just as much too much."""
+        if self._spec.fork_at_epoch(self._answers.epoch + 1) < Fork.ELECTRA:
+            return
+        registry, rows = self._answers.registry_at_end, self._rows_at_end
+        residual = residual_of(self._opening, self._closing, self._postings)
+        may_be_source = (
+            (residual < 0)
+            & ~registry.slashed[rows]
+            & (registry.withdrawable_epoch[rows] <= self._answers.epoch + 1)
+        )
+        at_start = self._answers.registry_at_start
+        for row in np.flatnonzero(may_be_source & self._existed).tolist():
+            stage = Stage.PENDING_CONSOLIDATIONS
+            balance = self._postings.balance_at(self._opening, row, self._end, stage)
+            held = at_start.effective_balance[at_start.rows_of(self._watched[[row]])]
+            lost = -int(residual[row])
+            if lost in (balance, int(held[0])):
+                self._consolidated[row] = True
+                self._consolidated |= self._compounding & (residual == lost)
+
+    # Bookkeeping.
+
+    def _post(self, *postings: Postings) -> None:
+        self._postings = Postings.joined([self._postings, *postings])
+
+    def _add_event(
+        self, kind: EventType, index: int, target: int | None, amount: int | None
+    ) -> None:
+        """An event of the transition; it is counted after those of the block of the same slot."""
+        last = self._events[-1] if self._events else None
+        position = last.position + 1 if last is not None and last.slot == self._end else 0
+        self._events.append(BlockEvent(self._end, position, kind, index, target, amount, True))
+
+    def _attestation_unknown(self) -> BoolArray:
+        epoch, registry = self._answers.epoch, self._answers.registry_at_start
+        if epoch == 0:  # the first transition pays nothing
+            return np.zeros(len(self._watched), dtype=np.bool_)
+        unknown = is_eligible(registry, epoch - 1)
+        rewards = self._answers.previous_attestation_rewards
+        if rewards is not None:
+            unknown &= ~np.isin(registry.validator_index, rewards.validator_index)
+        return self._where(registry.validator_index, unknown)
+
+    def _balances_at_start(self) -> tuple[Int64Array, BoolArray]:
+        registry = self._answers.registry_at_start
+        at = np.searchsorted(registry.validator_index, self._watched)
+        existed: BoolArray = np.append(registry.validator_index, -1)[at] == self._watched
+        return np.where(existed, np.append(registry.balance, 0)[at], 0), existed
+
+    def _where(self, validators: Int64Array, marks: BoolArray) -> BoolArray:
+        """``marks`` of ``validators`` as one mark per watched validator (n)."""
+        return np.isin(self._watched, validators[marks])
+
+    def _of_validators(
+        self,
+        validators: Int64Array,
+        slot: int,
+        stage: Stage,
+        component: Component,
+        amount: Int64Array,
+    ) -> Postings:
+        """A movement for each of ``validators`` that is watched and gets or loses anything."""
+        at = np.searchsorted(self._watched, validators)
+        ours = (np.append(self._watched, -1)[at] == validators) & (amount != 0)
+        return Postings.of(at[ours], slot, stage, component, amount[ours])
+
+    def _row(self, index: int) -> int | None:
+        row = int(self._watched.searchsorted(index))
+        if row < len(self._watched) and int(self._watched[row]) == index:
+            return row
+        return None
+
+
+_BOOKED = {
+    EventType.PARTIAL_WITHDRAWAL: (Stage.WITHDRAWALS, Component.PARTIAL_WITHDRAWALS, -1),
+    EventType.FULL_WITHDRAWAL: (Stage.WITHDRAWALS, Component.FULL_WITHDRAWALS, -1),
+    EventType.PROPOSER_SLASHING: (Stage.SLASHINGS, Component.SLASHING, -1),
+    EventType.ATTESTER_SLASHING: (Stage.SLASHINGS, Component.SLASHING, -1),
+    EventType.DEPOSIT: (Stage.DEPOSITS, Component.DEPOSITS, 1),
+}

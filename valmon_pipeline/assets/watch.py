@@ -1,0 +1,38 @@
+"""Whom to monitor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from valmon_pipeline.config import WatchList
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whom to monitor: single validators by index or public key, or the whole network.
+
+    ``registry_limit``: up to this many active validators the whole registry is read even for a few
+    watched ones, so that ideal rewards are computed exactly instead of taken from the node.
+    ``all_events``: keep what blocks did to everybody, not only to watched validators.
+    """
+
+    indices: frozenset[int] = frozenset()
+    pubkeys: frozenset[str] = frozenset()
+    network: bool = False
+    registry_limit: int = 20_000
+    all_events: bool = False
+
+    @classmethod
+    def of(cls, watch_list: WatchList, registry_limit: int) -> Watch:
+        """Those of a watch list."""
+        return cls(
+            indices=frozenset(watch_list.indices),
+            pubkeys=frozenset(watch_list.pubkeys),
+            network=watch_list.everyone,
+            registry_limit=registry_limit,
+        )
+
+    @property
+    def ids(self) -> list[int | str]:
+        """What to ask the node for: indices ascending, then public keys."""
+        return [*sorted(self.indices), *sorted(self.pubkeys)]

@@ -1,0 +1,28 @@
+"""Finding validators by public key in a registry of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from valmon_pipeline.chain.registry import ValidatorRegistry
+
+
+def indices_of_pubkeys(registry: ValidatorRegistry, pubkeys: Collection[bytes]) -> dict[bytes, int]:
+    """The index of each of ``pubkeys`` (48 bytes) that the registry holds.
+
+    One pass over eight bytes of each key; only keys that agree in them are compared as a whole.
+    """
+    if not pubkeys or not len(registry):
+        return {}
+    wanted = {bytes(key[:8]) for key in pubkeys}
+    starts = np.ascontiguousarray(registry.pubkey[:, :8]).view(np.uint64).reshape(-1)
+    candidates = np.flatnonzero(
+        np.isin(starts, np.frombuffer(b"".join(sorted(wanted)), dtype=np.uint64))
+    )
+    found = {
+        registry.pubkey[row].tobytes(): int(registry.validator_index[row])
+        for row in candidates.tolist()
+    }
+    return {key: found[key] for key in pubkeys if key in found}
