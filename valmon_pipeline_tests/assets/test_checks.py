@@ -13,6 +13,7 @@ from valmon_pipeline.assets.label_history import merge_labels, no_labels
 from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline_tests.assets.epochs import CHECKS, FEW, NETWORK, compute
 from valmon_pipeline_tests.assets.faulty_node import Faults, Spoil
+from valmon_pipeline_tests.recording import devnet
 
 EPOCH = 11  # slots 88 to 95, all with blocks
 
@@ -83,6 +84,7 @@ REWARDS = rf"/eth/v1/beacon/rewards/attestations/{EPOCH}"
 TOTAL = ("data", "total_rewards")
 IDEAL = ("data", "ideal_rewards")
 
+BLOCK = f"0x{devnet().blocks(8 * EPOCH + 3, 8 * EPOCH + 3)[0].parent_root.hex()}"
 LEDGER_CHECK = "balance_ledger.every_gwei_is_accounted_for"
 
 LIES = [
@@ -125,14 +127,14 @@ LIES = [
     ),
     Lie(
         "sync_rewards.rewards_match_seats",
-        r"/eth/v1/beacon/rewards/sync_committee/0x[0-9a-f]{64}",
+        f"/eth/v1/beacon/rewards/sync_committee/{BLOCK}",
         lambda body: adding("reward", 1)(body["data"][0]),
         {},
         booked=True,
     ),
     Lie(
         "block_rewards.rewards_go_to_proposers",
-        r"/eth/v1/beacon/rewards/blocks/0x[0-9a-f]{64}",
+        f"/eth/v1/beacon/rewards/blocks/{BLOCK}",
         lambda body: setting("proposer_index", "127")(body["data"]),
         {"proposer_index": "127"},
         booked=True,
