@@ -29,13 +29,15 @@ from valmon_pipeline.devnet.simulator.votes import SlotVotes, pack_attestations
 class Rules:
     """What all chains of a simulation share.
 
-    ``miss_rate`` is the share of votes and sync committee messages that get lost for no reason.
+    ``miss_rate`` is the share of votes and sync committee messages that get lost for no reason;
+    ``repeats`` is how many aggregates per block hold nothing new.
     """
 
     parameters: Parameters
     entropy: Entropy
     script: Script
     miss_rate: float
+    repeats: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Branch:
         waiting = [known for known in rules.script.operations if id(known) not in self.done]
         chosen = choose_operations(parameters, entropy, state, waiting, rules.script.deposit_number)
         operations = chosen.as_block_content()
-        attestations = pack_attestations(parameters, state, self.votes)
+        attestations = pack_attestations(parameters, state, self.votes, rules.repeats)
         sync_committee, sync_bits = state.current_sync_committee, self._sync_bits()
         effects = process_block(parameters, state, proposer, operations, attestations, sync_bits)
         state.deposit_count += len(operations.deposits) + len(operations.deposit_requests)

@@ -28,7 +28,8 @@ class Simulation:
 
     ``config`` is the chain's ``config/spec`` (see ``presets.config``), ``validators`` a number or a
     :class:`Genesis`, ``incidents`` the script. ``miss_rate`` loses that share of all votes and sync
-    committee messages for no reason. ``history_epochs`` bounds what is remembered.
+    committee messages for no reason, ``repeats`` aggregates per block hold nothing new,
+    ``history_epochs`` bounds what is remembered.
 
     All methods may be called from any thread; hold ``lock`` to read several things of one moment.
 
@@ -44,10 +45,13 @@ class Simulation:
         seed: int = 0,
         incidents: Iterable[Incident] = (),
         miss_rate: float = 0.0,
+        repeats: int = 0,
         history_epochs: int | None = None,
     ) -> None:
         if not 0 <= miss_rate < 1:
             raise ConfigurationError(f"a miss rate of {miss_rate}; it must be at least 0, below 1")
+        if repeats < 0:
+            raise ConfigurationError(f"a block cannot repeat {repeats} aggregates")
         if history_epochs is not None and history_epochs < 4:
             raise ConfigurationError("fewer than 4 epochs of history do not reach finality")
         self.config = dict(preset_config() if config is None else config)
@@ -62,7 +66,7 @@ class Simulation:
         self._history_epochs = history_epochs
         self._first_event = 0
         self._fork: _Fork | None = None
-        self._branch = self._genesis_branch(genesis, miss_rate)
+        self._branch = self._genesis_branch(genesis, miss_rate, repeats)
 
     @property
     def head_slot(self) -> int:
@@ -173,7 +177,7 @@ class Simulation:
             skipped = max(0, number - self._first_event)
             return self.events[skipped:], self._first_event + len(self.events)
 
-    def _genesis_branch(self, genesis: Genesis, miss_rate: float) -> Branch:
+    def _genesis_branch(self, genesis: Genesis, miss_rate: float, repeats: int) -> Branch:
         parameters, entropy = self.parameters, self.entropy
         root = entropy.hex(32, "block", 0)
         state = genesis_state(parameters, entropy, genesis, root)
@@ -197,7 +201,7 @@ class Simulation:
             deposit_count=0,
             max_committees_per_slot=parameters.max_committees_per_slot,
         )
-        rules = Rules(parameters, entropy, self.script, miss_rate)
+        rules = Rules(parameters, entropy, self.script, miss_rate, repeats)
         branch = Branch(rules, state, block, {}, set(), [])
         branch.prepare_genesis()
         self.history.remember(self._record_of(branch, block, None), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -73,33 +74,49 @@ class SlotVotes:
 
 
 def pack_attestations(
-    parameters: Parameters, state: State, votes: dict[int, SlotVotes]
+    parameters: Parameters, state: State, votes: dict[int, SlotVotes], repeats: int = 0
 ) -> tuple[Aggregate, ...]:
     """Choose the aggregates of a block at ``state.slot``, newest votes first; mark them included.
 
-    Votes with another source than the chain's would make the block invalid and stay out.
+    Votes with another source than the chain's would make the block invalid and stay out. If there
+    is room, up to ``repeats`` aggregates hold votes that the chain has already.
     """
     epoch = parameters.epoch_of(state.slot)
     fork = parameters.fork_at(epoch)
     electra = fork >= Fork.ELECTRA
     limit = parameters.max_attestations_electra if electra else parameters.max_attestations
     first = parameters.first_slot(max(epoch - 1, 0))
-    packed: list[Aggregate] = []
     newest = state.slot - parameters.min_attestation_inclusion_delay
-    for slot in range(newest, first - 1, -1):
-        cast = votes.get(slot)
-        if cast is None or not cast.waiting.any():
-            continue
-        current = parameters.epoch_of(slot) == epoch
-        source = state.current_justified if current else state.previous_justified
+    slots = [slot for slot in range(newest, first - 1, -1) if slot in votes]
+    packed: list[Aggregate] = []
+    included = {slot: (votes[slot].choice >= 0) & ~votes[slot].waiting for slot in slots}
+    for slot in slots:
+        cast = votes[slot]
         ready = cast.waiting & (cast.ready <= state.slot)
-        for number, data in enumerate(cast.data):
-            if data.source != source:
-                continue
-            chosen = ready & (cast.choice == number)
-            for aggregate, taken in cast.aggregates(number, chosen, fork) if chosen.any() else ():
-                if len(packed) == limit:
-                    return tuple(packed)
-                packed.append(aggregate)
-                cast.waiting[taken] = False
-    return tuple(packed)
+        for aggregate, taken in _valid_aggregates(parameters, state, slot, cast, ready):
+            if len(packed) == limit:
+                return tuple(packed)
+            packed.append(aggregate)
+            cast.waiting[taken] = False
+    room = min(repeats, limit - len(packed))
+    again = (
+        aggregate
+        for slot in slots
+        for aggregate, _ in _valid_aggregates(parameters, state, slot, votes[slot], included[slot])
+    )
+    return (*packed, *islice(again, room))
+
+
+def _valid_aggregates(
+    parameters: Parameters, state: State, slot: int, cast: SlotVotes, wanted: BoolArray
+) -> Iterator[tuple[Aggregate, BoolArray]]:
+    """Yield aggregates of the ``wanted`` votes of a slot that a block now may hold."""
+    if not wanted.any():
+        return
+    epoch = parameters.epoch_of(state.slot)
+    is_current = parameters.epoch_of(slot) == epoch
+    source = state.current_justified if is_current else state.previous_justified
+    for number, data in enumerate(cast.data):
+        chosen = wanted & (cast.choice == number)
+        if data.source == source and chosen.any():
+            yield from cast.aggregates(number, chosen, parameters.fork_at(epoch))

@@ -77,6 +77,7 @@ def busy_chain(electra_epoch: int = 4, fulu_epoch: int | None = 10) -> Simulatio
         seed=11,
         incidents=SCRIPT,
         miss_rate=0.01,
+        repeats=1,
     )
     simulation.advance_to_epoch(LAST_EPOCH)
     return simulation

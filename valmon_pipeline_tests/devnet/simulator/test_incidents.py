@@ -186,6 +186,23 @@ def test_operations_of_lost_blocks_come_again() -> None:
     assert simulation.record(59).column("exit_epoch")[11] == NEVER
 
 
+@pytest.mark.parametrize("electra_epoch", [0, None])
+def test_votes_that_come_again_earn_nothing(electra_epoch: int | None) -> None:
+    spec = config("minimal", electra_epoch=electra_epoch)
+    chains = [Simulation(spec, 128, miss_rate=0.1, repeats=repeats) for repeats in (0, 2)]
+    for simulation in chains:
+        simulation.advance_to_epoch(5)
+    plain, repeating = (
+        [block for slot in range(3, 5 * SLOTS) if (block := simulation.block(slot))]
+        for simulation in chains
+    )
+    assert np.array_equal(chains[0].balances(5 * SLOTS), chains[1].balances(5 * SLOTS))
+    more = [
+        len(b.attestations) - len(a.attestations) for a, b in zip(plain, repeating, strict=True)
+    ]
+    assert set(more) == {2}
+
+
 def test_a_slashed_validator_pays_leaves_and_never_proposes_again() -> None:
     simulation = play(ProposerSlashing(20, 100), AttesterSlashing(21, [101, 102]), epochs=40)
     slashed = [100, 101, 102]
