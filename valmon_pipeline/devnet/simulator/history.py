@@ -42,6 +42,28 @@ _KEPT: Final = tuple(
 
 
 @dataclass(frozen=True, slots=True)
+class Scalars:
+    """The single numbers of a state, named as in ``State``; amounts are gwei."""
+
+    justification_bits: tuple[bool, bool, bool, bool]
+    next_withdrawal_index: int
+    next_withdrawal_validator_index: int
+    deposit_count: int
+    eth1_deposit_index: int
+    deposit_requests_start_index: int | None
+    deposit_balance_to_consume: int
+    exit_balance_to_consume: int
+    earliest_exit_epoch: int
+    consolidation_balance_to_consume: int
+    earliest_consolidation_epoch: int
+
+    @classmethod
+    def of(cls, state: State) -> Scalars:
+        """Remember the numbers of ``state``."""
+        return cls(**{known.name: getattr(state, known.name) for known in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
 class SlotRecord:
     """The state after one slot; ``block`` is None if the slot has none.
 
@@ -63,6 +85,7 @@ class SlotRecord:
     pending_partial_withdrawals: tuple[PendingPartialWithdrawal, ...]
     pending_consolidations: tuple[PendingConsolidation, ...]
     total_active_balance: int
+    scalars: Scalars
     participation: tuple[Bytes, Bytes] | None
     shuffling: Shuffling
     next_shuffling: Shuffling
@@ -119,6 +142,7 @@ class SlotRecord:
                 before and before.pending_consolidations, state.pending_consolidations
             ),
             total_active_balance=state.total_active_balance,
+            scalars=Scalars.of(state),
             participation=participation,
             shuffling=state.shufflings[epoch],
             next_shuffling=state.shufflings[epoch + 1],

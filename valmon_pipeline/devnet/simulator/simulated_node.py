@@ -32,6 +32,8 @@ from valmon_pipeline.devnet.simulator.simulation import Simulation
 from valmon_pipeline.devnet.simulator.state_answers import StateAnswers
 
 DEFAULT_GENESIS_TIME: Final = 1_700_000_000
+_DEBUG_STATE: Final = "/eth/v2/debug/beacon/states/{state_id}"
+_SERVES_SSZ: Final = "/eth/v2/debug/"
 _NO_LAST_SLOT: Final = 2**62
 _POLL_SECONDS: Final = 0.1
 _KEEP_ALIVE_SECONDS: Final = 15.0
@@ -114,6 +116,7 @@ class SimulatedNode:
             f"{state}/pending_partial_withdrawals": states.pending_partial_withdrawals,
             f"{state}/pending_consolidations": states.pending_consolidations,
             f"{state}/proposer_lookahead": states.proposer_lookahead,
+            _DEBUG_STATE: states.debug_state,
             "/eth/v1/beacon/headers": blocks.headers,
             "/eth/v1/beacon/headers/{block_id}": blocks.header,
             "/eth/v2/beacon/blocks/{block_id}": blocks.block,
@@ -143,7 +146,8 @@ class SimulatedNode:
             try:
                 self.view.refresh()
                 self._fail_as_scripted()
-                question.refuse_other_formats()
+                if not question.path.startswith(_SERVES_SSZ):
+                    question.refuse_other_formats()
                 return handler(question)
             except RefusalError as refusal:
                 return refusal.answer()

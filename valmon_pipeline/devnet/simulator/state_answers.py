@@ -14,6 +14,7 @@ from valmon_pipeline.devnet.simulator.history import SlotRecord
 from valmon_pipeline.devnet.simulator.node_view import NodeView
 from valmon_pipeline.devnet.simulator.shuffling import Shuffling
 from valmon_pipeline.devnet.simulator.state import Int64Array
+from valmon_pipeline.devnet.simulator.state_ssz import StateNotKeptError, encode_state
 from valmon_pipeline.devnet.simulator.validator_rows import epoch_text, statuses, validator_rows
 
 
@@ -195,6 +196,20 @@ class StateAnswers:
         epoch = self._parameters.epoch_of(record.slot)
         proposers = np.concatenate([record.proposers[epoch], record.proposers[epoch + 1]])
         return self._queue(record, list(map(str, proposers.tolist())))
+
+    def debug_state(self, question: Question) -> Answer:
+        """The whole state in SSZ, of the first and last slots of epochs."""
+        if "octet-stream" not in question.accept.lower():
+            raise RefusalError(406, "The whole state is served as application/octet-stream only")
+        record = self._record(question)
+        try:
+            content = encode_state(self._view.simulation, record, self._view.genesis_time)
+        except StateNotKeptError as error:
+            raise RefusalError(404, f"No state found for id '{record.slot}': {error}") from error
+        fork = self._parameters.fork_at(self._parameters.epoch_of(record.slot))
+        enveloped = self._view.answer(None, record.slot, version=fork.name.lower())
+        headers = {**enveloped.headers, "content-type": "application/octet-stream"}
+        return Answer(200, content, headers)
 
     def _record(self, question: Question) -> SlotRecord:
         return self._view.state(question.parameters["state_id"])
