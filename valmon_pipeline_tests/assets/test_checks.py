@@ -15,7 +15,7 @@ from valmon_pipeline_tests.assets.epochs import CHECKS, FEW, NETWORK, compute
 from valmon_pipeline_tests.assets.faulty_node import Faults, Spoil
 from valmon_pipeline_tests.recording import devnet
 
-EPOCH = 11  # slots 88 to 95, all with blocks
+EPOCH = 11  # slots 88 to 95, all but 91 with blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ REWARDS = rf"/eth/v1/beacon/rewards/attestations/{EPOCH}"
 TOTAL = ("data", "total_rewards")
 IDEAL = ("data", "ideal_rewards")
 
-BLOCK = f"0x{devnet().blocks(8 * EPOCH + 3, 8 * EPOCH + 3)[0].parent_root.hex()}"
+BLOCK = f"0x{devnet().blocks(8 * EPOCH + 2, 8 * EPOCH + 2)[0].parent_root.hex()}"
 LEDGER_CHECK = "balance_ledger.every_gwei_is_accounted_for"
 
 LIES = [
