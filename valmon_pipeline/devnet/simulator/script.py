@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import copy
 from itertools import pairwise
 
@@ -124,54 +124,52 @@ class Script:
             if isinstance(known, words.NodeFault) and slot in known.slots
         ]
 
-    def _mistakes(self, incident: Incident, after_slot: int, known: int) -> list[str]:
-        parameters, mistakes = self._parameters, []
+    def _mistakes(self, incident: Incident, after_slot: int, known: int) -> Iterator[str]:
+        """Yield what is wrong with an incident, of which ``known`` validators can be part."""
         unknown = sorted({index for index in words.indices_of(incident) if not 0 <= index < known})
         if unknown:
             shown = ", ".join(map(str, unknown[:5])) + (" …" if len(unknown) > 5 else "")
-            mistakes.append(f"there is no validator {shown}; indices are below {known}")
+            yield f"there is no validator {shown}; indices are below {known}"
         slot = getattr(incident, "slot", None)
         if slot is not None and slot <= after_slot:
-            mistakes.append(f"slot {slot} has happened; it must be after {after_slot}")
-        epochs = getattr(incident, "epochs", None)
-        if epochs is not None and (len(epochs) == 0 or epochs.start < 0 or epochs.step != 1):
-            mistakes.append(f"epochs {epochs} are none, or not one after the other")
-        if isinstance(incident, words.NodeFault) and len(incident.slots) == 0:
-            mistakes.append(f"slots {incident.slots} are none")
-        if isinstance(incident, words.Errors) and not 0 <= incident.rate <= 1:
-            mistakes.append(f"the rate {incident.rate} is not between 0 and 1")
-        if isinstance(incident, words.Errors) and not 400 <= incident.status <= 599:
-            mistakes.append(f"status {incident.status} is no error")
-        if isinstance(incident, words.LateInclusion) and not (
-            1 < incident.delay <= parameters.slots_per_epoch
-        ):
-            mistakes.append(
-                f"a delay of {incident.delay} slots: 2 to {parameters.slots_per_epoch} are possible"
-            )
-        if isinstance(incident, words.Reorg):
-            if not 1 <= incident.depth <= parameters.slots_per_epoch:
-                mistakes.append(
-                    f"a depth of {incident.depth}: 1 to {parameters.slots_per_epoch} are possible"
-                )
-            elif incident.slot - incident.depth <= after_slot:
-                mistakes.append(
-                    f"its lost blocks begin in slot {incident.slot - incident.depth}, "
-                    f"which must be after {after_slot}"
-                )
+            yield f"slot {slot} has happened; it must be after {after_slot}"
+        for name in ("epochs", "slots"):
+            when = getattr(incident, name, None)
+            if when is not None and (len(when) == 0 or when.start < 0 or when.step != 1):
+                yield f"{name} {when} are none, or not one after the other"
         amount = getattr(incident, "amount", None)
         if amount is not None and amount < 1:
-            mistakes.append(f"an amount of {amount} gwei")
-        if isinstance(incident, words.Deposit) and incident.credentials not in incident.KINDS:
-            mistakes.append(
-                f"credentials {incident.credentials!r}; choose one of {list(incident.KINDS)}"
-            )
+            yield f"an amount of {amount} gwei"
+        yield from self._mistakes_of_its_kind(incident, after_slot)
+
+    def _mistakes_of_its_kind(self, incident: Incident, after_slot: int) -> Iterator[str]:
+        parameters = self._parameters
+        longest = parameters.slots_per_epoch
+        match incident:
+            case words.Errors(rate=rate, status=status):
+                if not 0 <= rate <= 1:
+                    yield f"the rate {rate} is not between 0 and 1"
+                if not 400 <= status <= 599:
+                    yield f"status {status} is no error"
+            case words.Syncing(distance=distance) if distance < 1:
+                yield f"a distance of {distance} slots"
+            case words.LateInclusion(delay=delay) if not 1 < delay <= longest:
+                yield f"a delay of {delay} slots: 2 to {longest} are possible"
+            case words.Reorg(depth=depth) if not 1 <= depth <= longest:
+                yield f"a depth of {depth}: 1 to {longest} are possible"
+            case words.Reorg(slot=slot, depth=depth) if slot - depth <= after_slot:
+                yield (
+                    f"its lost blocks begin in slot {slot - depth}, which must be after "
+                    f"{after_slot}"
+                )
+            case words.Deposit(credentials=kind) if kind not in incident.KINDS:
+                yield f"credentials {kind!r}; choose one of {list(incident.KINDS)}"
+            case words.Consolidation(source=source, target=target) if source == target:
+                yield "source and target are the same; that is SwitchToCompounding"
         if isinstance(incident, _REQUESTS) and (
             parameters.fork_at(parameters.epoch_of(incident.slot)) < Fork.ELECTRA
         ):
-            mistakes.append("requests of the execution layer come with Electra")
-        if isinstance(incident, words.Consolidation) and incident.source == incident.target:
-            mistakes.append("source and target are the same; that is SwitchToCompounding")
-        return mistakes
+            yield "requests of the execution layer come with Electra"
 
     def _conflicts(self, incidents: list[Incident]) -> list[str]:
         mistakes = []

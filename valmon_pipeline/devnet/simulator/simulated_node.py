@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.applications import Starlette
@@ -188,11 +188,25 @@ def _unknown(question: Question) -> Answer:
 
 @contextmanager
 def simulated_node(
-    simulation: Simulation, **options: Any
+    simulation: Simulation,
+    *,
+    live: bool = False,
+    start_slot: int | None = None,
+    genesis_time: int = DEFAULT_GENESIS_TIME,
+    faults: FaultInjector | None = None,
+    now: Callable[[], float] = time.time,
 ) -> Iterator[BackgroundNode[SimulatedNode]]:
     """Serve a simulation in a thread of this process; yields its ``url`` and its ``node``.
 
-    ``options`` as of :class:`SimulatedNode`.
+    The options are those of :class:`SimulatedNode`.
     """
-    with BackgroundNode(SimulatedNode(simulation, **options)) as node:
-        yield node
+    node = SimulatedNode(
+        simulation,
+        live=live,
+        start_slot=start_slot,
+        genesis_time=genesis_time,
+        faults=faults,
+        now=now,
+    )
+    with BackgroundNode(node) as served:
+        yield served

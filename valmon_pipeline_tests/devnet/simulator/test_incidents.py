@@ -360,6 +360,7 @@ def test_flags_follow_from_the_block_that_includes_a_vote() -> None:
         (Errors(range(1, 2), rate=1.5), "the rate 1.5"),
         (Errors(range(1, 2), status=200), "status 200 is no error"),
         (Syncing(range(0)), "are none"),
+        (Syncing(range(3, 4), 0), "a distance of 0 slots"),
     ],
 )
 def test_an_incident_that_cannot_be_played_is_refused(incident: Incident, mistake: str) -> None:
