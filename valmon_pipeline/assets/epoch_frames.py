@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
 
 from valmon_pipeline.assets.accounting import (
@@ -39,6 +40,7 @@ from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.chain.attestations import attestation_outcomes
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participation
+from valmon_pipeline.scoring.ranking import effective_balance_band
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,11 @@ def compute_epoch_frames(
     )
     frames["effectiveness_scores"] = effectiveness_scores_frame(
         answers.epoch,
-        spec=spec,
         network=everybody,
+        bands=effective_balance_band(
+            spec.min_activation_balance,
+            attestation_rewards["effective_balance"].to_numpy(np.int64),
+        ),
         attestation_outcomes=frames["attestation_outcomes"],
         attestation_rewards=frames["attestation_rewards"],
         proposer_duties=frames["proposer_duties"],

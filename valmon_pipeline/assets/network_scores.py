@@ -94,6 +94,37 @@ def network_scores(
     )
 
 
+def stored_network_scores(
+    attestation_rewards: pd.DataFrame,
+    attestation_outcomes: pd.DataFrame,
+    bands: Int64Array,
+    *,
+    complete: bool,
+) -> NetworkScores:
+    """The same from stored frames of an epoch that hold everybody; ``bands`` are those of the rows
+    of ``attestation_rewards``."""
+    validators = attestation_rewards["validator_index"].to_numpy(np.int64)
+    reward = attestation_rewards["total_reward"].to_numpy(np.int64)
+    ideal = attestation_rewards["ideal_total"].to_numpy(np.int64)
+    effectiveness = np.full(len(validators), np.nan)
+    rows = np.searchsorted(validators, attestation_outcomes["validator_index"].to_numpy(np.int64))
+    effectiveness[rows] = attestation_effectiveness(
+        attestation_outcomes["slot"].to_numpy(np.int64),
+        attestation_outcomes["earliest_inclusion_slot"].to_numpy(np.int64, na_value=-1),
+        attestation_outcomes["inclusion_slot"].to_numpy(np.int64, na_value=-1),
+    )
+    return NetworkScores(
+        validator_index=validators,
+        effective_balance=attestation_rewards["effective_balance"].to_numpy(np.int64),
+        band=bands,
+        reward=reward,
+        ideal_reward=ideal,
+        reward_effectiveness=reward_effectiveness(reward, ideal),
+        attestation_effectiveness=effectiveness,
+        complete=complete,
+    )
+
+
 def _earned(
     spec: ChainSpec,
     validators: Int64Array,

@@ -8,7 +8,6 @@ import pandas as pd
 
 from valmon_pipeline.assets.network_scores import NetworkScores
 from valmon_pipeline.chain.registry import Int64Array
-from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.scoring.effectiveness import (
     FORMULA_VERSION,
@@ -19,19 +18,19 @@ from valmon_pipeline.scoring.effectiveness import (
 )
 from valmon_pipeline.scoring.ranking import (
     band_percentile_rank,
-    effective_balance_band,
     percentile_rank,
     percentile_rank_among,
 )
 
 Float64Array = npt.NDArray[np.float64]
+Bands = Int64Array | np.ma.MaskedArray[tuple[int, ...], np.dtype[np.int64]]
 
 
 def effectiveness_scores_frame(
     epoch: int,
     *,
-    spec: ChainSpec,
     network: NetworkScores | None,
+    bands: Bands,
     attestation_outcomes: pd.DataFrame,
     attestation_rewards: pd.DataFrame,
     proposer_duties: pd.DataFrame,
@@ -43,7 +42,8 @@ def effectiveness_scores_frame(
     The other frames are those of the same epoch, as stored. A score is NULL where nothing was due,
     or where the ideal reward is zero (an inactivity leak) or unknown. The percentile ranks are
     those of the reward effectiveness: among the watched, and, where ``network`` is known, among
-    everybody and among those of the same band of effective balances.
+    everybody and among those of the same band of effective balances. ``bands`` are those of the
+    rows of ``attestation_rewards``, masked where they are unknown.
     """
     proposers = proposer_duties["validator_index"].to_numpy(np.int64)
     ours = np.isin(proposers, watched)
@@ -79,10 +79,7 @@ def effectiveness_scores_frame(
     unknown = np.full(len(validators), np.nan)
     band = np.ma.array(np.zeros(len(validators), dtype=np.int64), mask=True)
     band[np.searchsorted(validators, attestation_rewards["validator_index"].to_numpy(np.int64))] = (
-        effective_balance_band(
-            spec.min_activation_balance,
-            attestation_rewards["effective_balance"].to_numpy(np.int64),
-        )
+        bands
     )
     return conform(
         "effectiveness_scores",

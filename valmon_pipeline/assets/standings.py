@@ -51,9 +51,13 @@ class MadeStandings:
 
 @dataclass(slots=True)
 class StandingsOutcome:
-    """The epochs whose standings were made, and those whose frame was refused, with the reason."""
+    """The epochs whose standings were made, and those whose frame was refused, with the reason.
+
+    ``corrections`` counts the values of final rows that changed.
+    """
 
     made: set[int] = field(default_factory=set)
+    corrections: int = 0
     failures: dict[int, str] = field(default_factory=dict)
 
 
@@ -91,6 +95,7 @@ def make_due_standings(
             # None: somebody else has made them, or they are listed anew and come in the next round.
             if corrections is not None:
                 outcome.made.add(one.epoch)
+                outcome.corrections += corrections
                 on_made(MadeStandings(one.epoch, frame, corrections))
 
 
@@ -115,7 +120,7 @@ def standings_frames(
 
     ``facts`` gives the facts of epochs, ascending; by default they are read as they are stored.
     """
-    reader = _FactsReader(warehouse, rows_at_once)
+    reader = StoredFacts(warehouse, rows_at_once)
     in_windows = _in_windows(warehouse, rules, epochs)
     ahead = (facts or reader.facts)(in_windows)
     window = StandingsWindow(rules)
@@ -197,10 +202,10 @@ OUTCOME_COLUMNS: Final = (
 )
 
 
-class _FactsReader:
+class StoredFacts:
     """Reads what standings are made from, some epochs at a time, as it is asked for."""
 
-    def __init__(self, warehouse: Warehouse, rows_at_once: int) -> None:
+    def __init__(self, warehouse: Warehouse, rows_at_once: int = ROWS_AT_ONCE) -> None:
         self._warehouse = warehouse
         self._rows_at_once = rows_at_once
 

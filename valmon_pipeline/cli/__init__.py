@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import sys
 
-from valmon_pipeline.cli import administration, backfill, maintenance, nodes, reports, up
+from valmon_pipeline.cli import administration, backfill, maintenance, nodes, reports, rescore, up
 from valmon_pipeline.cli.application import app, complain
 from valmon_pipeline.deployment.interrupts import interruptible
 from valmon_pipeline.errors import ConfigurationError, ValmonError
 
-__all__ = ["administration", "app", "backfill", "main", "maintenance", "nodes", "reports", "up"]
+__all__ = [
+    "administration",
+    "app",
+    "backfill",
+    "main",
+    "maintenance",
+    "nodes",
+    "reports",
+    "rescore",
+    "up",
+]
 
 
 def main() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -22,11 +21,9 @@ from valmon_pipeline.cli.application import (
     print_json,
     say,
 )
-from valmon_pipeline.deployment.databases import running_databases
-from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.cli.opened_warehouse import opened_warehouse
 from valmon_pipeline.deployment.up_state import running_up
 from valmon_pipeline.partitions import EpochRange
-from valmon_pipeline.pipeline import open_database
 from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.queries import (
     group_summary,
@@ -45,7 +42,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     installation = load(config)
     up = running_up(installation)
     ui = None if up is None else up.ui_url
-    with _warehouse(installation) as warehouse:
+    with opened_warehouse(installation) as warehouse:
         stored = storage_status(warehouse)
         head = read_chain_head(warehouse, datetime.now(UTC))
         address = warehouse.database.address
@@ -91,7 +88,7 @@ def validator(
 ) -> None:
     """Show what a validator owed, did and earned, epoch by epoch."""
     wanted = None if epochs is None else [*EpochRange.parse(epochs)]
-    with _warehouse(load(config)) as warehouse:
+    with opened_warehouse(load(config)) as warehouse:
         known = set(stored_epochs(warehouse))
         history = validator_history(
             warehouse, index, sorted(known if wanted is None else known.intersection(wanted))
@@ -185,16 +182,6 @@ def _flags(row: dict[Any, Any]) -> str:
         return _MISSING
     flags = {"S": "source_timely", "T": "target_timely", "H": "head_timely"}
     return " ".join(f"[green]{letter}[/]" if row[name] else "·" for letter, name in flags.items())
-
-
-@contextmanager
-def _warehouse(installation: Installation) -> Iterator[Warehouse]:
-    with running_databases(installation) as urls:
-        database = open_database(installation.settings, urls.tables)
-        try:
-            yield Warehouse(database)
-        finally:
-            database.close()
 
 
 def _table(*headers: Column | str, title: str | None = None, caption: str | None = None) -> Table:

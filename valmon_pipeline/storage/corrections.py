@@ -29,6 +29,7 @@ NOT_COMPARED: Final = frozenset(
         ("network_epochs", "finalized"),
         ("network_epochs", "formula_version"),
         ("effectiveness_scores", "formula_version"),
+        ("epoch_summaries", "formula_version"),
         ("validator_standings", "formula_version"),
     }
 )

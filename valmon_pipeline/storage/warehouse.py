@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, LiteralString
 
 import numpy as np
@@ -96,18 +96,46 @@ class Warehouse:
         targets = self._targets(epoch, ready)
         with self.database.transaction(f"store epoch {epoch} of {', '.join(ready)}") as connection:
             lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
-            if not MADE_FROM.isdisjoint(ready):
-                mark_stored(connection, self.schema, epoch, correction_reason)
-            corrections = corrections_to_store(
-                connection, self.schema, epoch, ready, correction_reason
+            return self._replace(connection, epoch, ready, targets, correction_reason)
+
+    def recompute_epoch(
+        self,
+        epoch: int,
+        read: Sequence[str],
+        write: Sequence[str],
+        compute: Callable[[Mapping[str, pd.DataFrame]], Mapping[str, pd.DataFrame]],
+        *,
+        correction_reason: str,
+    ) -> dict[str, int] | None:
+        """Replace the rows of an epoch in some of the tables ``write`` by what ``compute`` makes of
+        those in the tables ``read``, in one transaction: nobody stores the epoch in between, nor
+        marks it final. Rows stored by table, as ``replace_epoch``; None if the epoch is not stored.
+
+        Raises:
+            ContractViolationError, StorageError: as ``replace_epoch``.
+        """
+        targets = self._targets(epoch, write)
+        with self.database.transaction(f"compute epoch {epoch} again") as connection:
+            locks = {f"{self.schema}.{table}.{epoch}" for table in (*read, *write)}
+            lock_for_transaction(connection, *locks)
+            lock = sql.SQL("SELECT FROM {} WHERE epoch = %s FOR UPDATE").format(
+                sql.Identifier(self.schema, "network_epochs")
             )
-            if corrections is not None:
-                self._copy(connection, "corrections", corrections)
-            for table, frame in ready.items():
-                self._delete_replaced(connection, contract_of(table), targets[table], epoch, frame)
-                self._copy(connection, targets[table], frame)
-        stored = {table: len(frame) for table, frame in ready.items()}
-        return stored if corrections is None else stored | {"corrections": len(corrections)}
+            if driver_connection(connection).execute(lock, [epoch]).rowcount == 0:
+                return None
+            facts = {
+                table: read_table(
+                    connection,
+                    self.schema,
+                    contract_of(table),
+                    contract_of(table).columns,
+                    Selection({"epoch": [epoch]}),
+                )
+                for table in read
+            }
+            frames = sorted(compute(facts).items())
+            ready = {table: self._ready(table, frame, epoch) for table, frame in frames}
+            return self._replace(connection, epoch, ready, targets, correction_reason)
 
     def replace_standings(self, due: DueStandings, frame: pd.DataFrame) -> int | None:
         """Make ``frame`` the standings of an epoch that are due, and take it off the list; how many
@@ -293,6 +321,26 @@ class Warehouse:
         with self.database.transaction(f"read {table}") as connection:
             return read_table(connection, self.schema, contract, wanted, Selection(conditions))
 
+    def _replace(
+        self,
+        connection: sa.Connection,
+        epoch: int,
+        ready: Mapping[str, pd.DataFrame],
+        targets: Mapping[str, str],
+        correction_reason: str,
+    ) -> dict[str, int]:
+        """Replace an epoch's rows, whose locks are held; rows stored by table."""
+        if not MADE_FROM.isdisjoint(ready):
+            mark_stored(connection, self.schema, epoch, correction_reason)
+        corrections = corrections_to_store(connection, self.schema, epoch, ready, correction_reason)
+        if corrections is not None:
+            self._copy(connection, "corrections", corrections)
+        for table, frame in ready.items():
+            self._delete_replaced(connection, contract_of(table), targets[table], epoch, frame)
+            self._copy(connection, targets[table], frame)
+        stored = {table: len(frame) for table, frame in ready.items()}
+        return stored if corrections is None else stored | {"corrections": len(corrections)}
+
     def _ready(self, table: str, frame: pd.DataFrame, epoch: int) -> pd.DataFrame:
         contract = contract_of(table)
         if not contract.by_epoch:
@@ -318,13 +366,13 @@ class Warehouse:
             )
         return _in_key_order(contract, validate(table, frame))
 
-    def _targets(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    def _targets(self, epoch: int, tables: Collection[str]) -> dict[str, str]:
         """Where the rows go: a table's child for the epoch, made if need be, or the table itself.
 
         Writing to the child spares PostgreSQL the routing of each row.
         """
-        targets = {table: table for table in frames}
-        split = [table for table in frames if contract_of(table).partitioned]
+        targets = {table: table for table in tables}
+        split = [table for table in tables if contract_of(table).partitioned]
         if not split:
             return targets
         identity = self.network()

@@ -16,11 +16,11 @@ from valmon_pipeline.assets.standings import (
 from valmon_pipeline.errors import ContractViolationError
 from valmon_pipeline.scoring.health import HealthRules
 from valmon_pipeline.scoring.standings import StandingRules
-from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.standings_due import DueStandings, due_standings, spread_marks
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, compute
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
+from valmon_pipeline_tests.assets.stored_devnet import bind, store
 
 EPOCHS: Final = range(5, 21)
 SHORT: Final = StandingRules(
@@ -42,25 +42,6 @@ def warehouse(database_url: str, computed: Computed) -> Iterator[Warehouse]:
     with fresh_warehouse(database_url) as warehouse:
         bind(warehouse, computed)
         yield warehouse
-
-
-def bind(warehouse: Warehouse, computed: Computed) -> None:
-    """Tie to the network; child tables hold seven epochs, so that windows cross their borders."""
-    spec = computed.spec
-    identity = NetworkIdentity(
-        config_name=spec.config_name,
-        genesis_time=1_700_000_000,
-        genesis_validators_root=bytes(32),
-        slots_per_epoch=spec.slots_per_epoch,
-        slot_duration_ms=spec.slot_duration_ms,
-        partition_epochs=7,
-    )
-    warehouse.bind_network(identity)
-
-
-def store(warehouse: Warehouse, computed: Computed, epochs: Sequence[int]) -> None:
-    for epoch in epochs:
-        warehouse.replace_epoch(epoch, computed.frames[epoch].tables)
 
 
 def standings(warehouse: Warehouse) -> pd.DataFrame:
