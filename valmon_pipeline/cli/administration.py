@@ -21,7 +21,6 @@ from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.supervisor import take_down
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.replay_node import serve
-from valmon_pipeline.devnet.simulator.command import PRESET_NAMES, simulate
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.storage import migrate as migrations
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
@@ -134,7 +133,7 @@ def devnet_replay(
 def devnet_simulate(
     validators: Annotated[int, typer.Option(help="How many validators start the chain.")] = 128,
     seed: Annotated[int, typer.Option(help="Equal seeds make equal chains.")] = 0,
-    preset: Annotated[str, typer.Option(help=f"One of {PRESET_NAMES}.")] = "minimal",
+    preset: Annotated[str, typer.Option(help="minimal, mainnet or gnosis.")] = "minimal",
     script: Annotated[
         Path | None, typer.Option(help="Incidents in YAML; see docs/devnet.md.")
     ] = None,
@@ -153,6 +152,9 @@ def devnet_simulate(
     ] = None,
 ) -> None:
     """Serve a simulated chain like a beacon node, until Ctrl-C."""
+    # Here, because no other command needs it, and importing it takes all of them longer.
+    from valmon_pipeline.devnet.simulator.command import simulate
+
     with working_on(f"Simulating the first {start_epoch} epochs"):
         node = simulate(
             validators,

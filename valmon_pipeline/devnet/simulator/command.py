@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
-from valmon_pipeline.devnet.simulator.presets import PRESETS, config
+from valmon_pipeline.devnet.simulator.presets import config
 from valmon_pipeline.devnet.simulator.script_file import read_script
 from valmon_pipeline.devnet.simulator.simulated_node import SimulatedNode
 from valmon_pipeline.devnet.simulator.simulation import Simulation
 from valmon_pipeline.errors import ConfigurationError
-
-PRESET_NAMES: Final = ", ".join(PRESETS)
-"""The presets, for the help text."""
 
 
 def simulate(
