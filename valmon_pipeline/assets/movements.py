@@ -202,7 +202,7 @@ class _Bookkeeper:
             )
 
     def _post_deposit_queue(self) -> None:
-        for applied in applied_deposits(self._spec, self._answers):
+        for applied in applied_deposits(self._spec, self._answers, self._events):
             row = self._row(applied.validator_index)
             self._add_event(
                 EventType.DEPOSIT_APPLIED, applied.validator_index, None, applied.amount

@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.beacon.answers import PendingConsolidations, PendingDeposit
 from valmon_pipeline.chain.block_events import BlockEvent, EventType
+from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.validator_lookup import indices_of_pubkeys
 
@@ -26,28 +29,57 @@ class AppliedDeposit:
     amount: int
 
 
-def applied_deposits(spec: ChainSpec, answers: EpochAnswers) -> Iterator[AppliedDeposit]:
+def applied_deposits(
+    spec: ChainSpec, answers: EpochAnswers, events: Sequence[BlockEvent]
+) -> Iterator[AppliedDeposit]:
     """The deposits that the transition after the epoch credited, in the order of the queue.
 
-    A deposit that left the queue for a key that is in no registry was invalid and credited nothing.
+    ``events`` are those of the epoch's blocks. A deposit that left the queue for a key that is in
+    no registry was invalid and credited nothing.
     """
     queues = answers.queues
     if queues is None:
         return
-    first, end = spec.first_slot(answers.epoch), spec.first_slot(answers.epoch + 1)
-    queued = [*queues.deposits_at_start]
-    for slot in answers.canonical.slot.tolist():
-        if first < slot < end:
-            requests = answers.blocks[slot].operations.deposit_requests
-            queued += [PendingDeposit(deposit, slot) for deposit in requests]
+    end = spec.first_slot(answers.epoch + 1)
+    registry = answers.registry_at_end
+    queued = [_entry(pending) for pending in queues.deposits_at_start]
+    for event in events:
+        if event.slot < end:
+            queued += _appended(registry, event)
     # The block at the end appends after the transition.
-    left = Counter(entry for entry in queues.deposits_at_end if entry.slot != end)
-    index = indices_of_pubkeys(answers.registry_at_end, {entry.deposit.pubkey for entry in queued})
+    left = Counter(_entry(pending) for pending in queues.deposits_at_end if pending.slot != end)
+    index = indices_of_pubkeys(registry, {pubkey for pubkey, _, _ in queued})
     for entry in queued:
         if left[entry]:
             left[entry] -= 1
-        elif entry.deposit.pubkey in index:
-            yield AppliedDeposit(index[entry.deposit.pubkey], entry.deposit.amount)
+        elif entry[0] in index:
+            yield AppliedDeposit(index[entry[0]], entry[1])
+
+
+_Entry = tuple[bytes, int, int]
+"""Public key, gwei and slot: entries that agree in all three are worth the same."""
+
+
+def _entry(pending: PendingDeposit) -> _Entry:
+    return pending.deposit.pubkey, pending.deposit.amount, pending.slot
+
+
+def _appended(registry: ValidatorRegistry, event: BlockEvent) -> list[_Entry]:
+    """What an event of a block appends to the queue: a request's deposit, or (as of slot 0) what a
+    switch to compounding credentials moved out of the balance."""
+    if not event.effective or not event.amount:
+        return []
+    if event.event_type is EventType.DEPOSIT_REQUEST:
+        slot = event.slot
+    elif event.event_type is EventType.COMPOUNDING_REQUEST:
+        slot = 0
+    else:
+        return []
+    if event.pubkey is not None:
+        return [(event.pubkey, event.amount, slot)]
+    assert event.validator_index is not None
+    row = registry.rows_of(np.array([event.validator_index]))[0]
+    return [(registry.pubkey[row].tobytes(), event.amount, slot)]
 
 
 def applied_consolidations(

@@ -197,11 +197,11 @@ class _Judge:
         if rows is None:
             return None
         before, after = rows
-        return (
-            self._owns(before, address)
-            and self._before.withdrawal_credentials[before, 0] == EXECUTION_PREFIX
-            and self._after.withdrawal_credentials[after, 0] == COMPOUNDING_PREFIX
+        prefixes = (
+            int(self._before.withdrawal_credentials[before, 0]),
+            int(self._after.withdrawal_credentials[after, 0]),
         )
+        return self._owns(before, address) and prefixes == (EXECUTION_PREFIX, COMPOUNDING_PREFIX)
 
     def _may_withdraw(self, index: int | None, address: bytes) -> bool | None:
         """Whether the request fulfils the conditions of ``process_withdrawal_request`` that the
