@@ -56,7 +56,11 @@ def pipeline_of(
         network=settings.network,
         open_client=open_client,
         open_warehouse=warehouse,
-        watch=Watch.of(watch_list, settings.registry_fetch_limit),
+        watch=Watch.of(
+            watch_list,
+            settings.registry_fetch_limit,
+            all_events=settings.block_events == "everyone",
+        ),
         watch_list=watch_list,
         progress=progress or NoProgress(),
         archive=None if from_archive else archive,

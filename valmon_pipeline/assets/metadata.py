@@ -11,6 +11,8 @@ import pandas as pd
 
 from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.plots import Series, stacked_bars
+from valmon_pipeline.frames.balance_ledger import COMPONENTS
+from valmon_pipeline.ledger.residuals import ResidualClass
 from valmon_pipeline.scoring.health import Health
 
 _GREEN: Final = "#3a9d5d"
@@ -62,6 +64,12 @@ def _attestation_outcomes(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame
         "missed": int((~included).sum()),
         "late": int(late.sum()),
         "mean_inclusion_delay": None if pd.isna(delay) else round(float(delay), 4),
+        "cost_gwei": int(frame["cost"].fillna(0).sum()),
+        **{
+            f"missed_by_{name}": int(count)
+            for name, count in frame["miss_cause"].value_counts().items()
+            if count
+        },
         "head_wrong": int((included & ~frame["head_correct"].to_numpy(np.bool_)).sum()),
         "by_slot": dg.MetadataValue.md(
             stacked_bars(
@@ -88,8 +96,35 @@ def _attestation_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
     }
 
 
+def _balance_ledger(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    moved = {name: int(frame[name].sum()) for name in COMPONENTS}
+    unexplained = frame["residual_class"] == ResidualClass.UNEXPLAINED.value
+    lines = ["| | gwei |", "|---|---|", f"| opening | {int(frame['opening_balance'].sum()):,} |"]
+    lines += [f"| {name.replace('_', ' ')} | {gwei:+,} |" for name, gwei in moved.items() if gwei]
+    lines.append(f"| residual | {int(frame['residual'].sum()):+,} |")
+    lines.append(f"| closing | {int(frame['closing_balance'].sum()):,} |")
+    return {
+        "ledger": dg.MetadataValue.md("\n".join(lines)),
+        "residuals": int((frame["residual"] != 0).sum()),
+        "unexplained": int(unexplained.sum()),
+    }
+
+
+def _block_events(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    counts = frame["event_type"].value_counts()
+    return {str(name): int(count) for name, count in counts.items() if count}
+
+
+def _validator_penalties(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
+    sums = frame.groupby("penalty_type", observed=True)["penalty_gwei"].sum()
+    return {f"{name}_gwei": int(gwei) for name, gwei in sums.items()}
+
+
 def _block_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
-    return {"earned_gwei": int(frame["total"].sum())}
+    return {
+        "earned_gwei": int(frame["total"].sum()),
+        "missed_estimate_gwei": int(frame["missed_estimate"].fillna(0).sum()),
+    }
 
 
 def _sync_duties(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
@@ -216,6 +251,9 @@ _DESCRIPTIONS: Final[Mapping[str, Describe]] = {
     "attestation_outcomes": _attestation_outcomes,
     "attestation_rewards": _attestation_rewards,
     "block_rewards": _block_rewards,
+    "block_events": _block_events,
+    "balance_ledger": _balance_ledger,
+    "validator_penalties": _validator_penalties,
     "sync_duties": _sync_duties,
     "sync_rewards": _sync_rewards,
     "network_epochs": _network_epochs,

@@ -77,7 +77,7 @@ class Pipeline:
         watch_list = self.read_watch_list()
         if watch_list == self.watch_list:
             return self
-        watch = Watch.of(watch_list, self.watch.registry_limit)
+        watch = Watch.of(watch_list, self.watch.registry_limit, all_events=self.watch.all_events)
         return replace(self, watch_list=watch_list, watch=watch)
 
     def materializer(

@@ -23,13 +23,14 @@ class Watch:
     all_events: bool = False
 
     @classmethod
-    def of(cls, watch_list: WatchList, registry_limit: int) -> Watch:
+    def of(cls, watch_list: WatchList, registry_limit: int, *, all_events: bool = False) -> Watch:
         """Those of a watch list."""
         return cls(
             indices=frozenset(watch_list.indices),
             pubkeys=frozenset(watch_list.pubkeys),
             network=watch_list.everyone,
             registry_limit=registry_limit,
+            all_events=all_events,
         )
 
     @property

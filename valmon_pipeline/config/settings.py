@@ -266,6 +266,12 @@ class Settings(Section):
         description="Up to this many validators on the network, the whole registry is read, so "
         "that ideal rewards are computed exactly even for a short watch list.",
     )
+    block_events: Annotated[str, OneOf(("watched", "everyone"))] = Field(
+        "watched",
+        description="Whose slashings, exits, withdrawals, deposits and requests are stored: those "
+        "of watched validators, or `everyone`'s. What moved balances of watched validators is "
+        "always stored.",
+    )
     start_epoch: Annotated[int | None, StartEpoch()] = Field(
         None,
         description="The first epoch to have. Every epoch since then that is missing is "

@@ -40,7 +40,7 @@ def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
     values |= {"beacon_node_url": "http://h", "database.url": "postgresql://h/d"}
     values |= {"database.dagster_url": "postgresql://h/e", "history.first_day": "2026-11-01"}
     values |= {"archive.url": "s3://bucket/valmon"}
-    values |= {"start_epoch": "300000"}
+    values |= {"start_epoch": "300000", "block_events": "everyone"}
     values |= {"scoring.critical_below": "0.6"}
     values |= {"validators": "3", "watched_keys": f'[{{"public_key": "{"a" * 96}"}}]'}
     for path, field in settings_keys().items():
