@@ -34,8 +34,9 @@ def blocks_frame(spec: ChainSpec, answers: EpochAnswers) -> pd.DataFrame:
             strict=True,
         )
     )
+    # Nobody proposed the genesis block, and nobody signed for it: what its fields say is nothing.
     proposer_index = [
-        proposer.get(slot, -1) if block is None else block.proposer_index
+        proposer.get(slot, -1) if block is None or slot == 0 else block.proposer_index
         for slot, block in zip(slots.tolist(), blocks, strict=True)
     ]
     return conform(
@@ -55,7 +56,7 @@ def blocks_frame(spec: ChainSpec, answers: EpochAnswers) -> pd.DataFrame:
             "sync_participants": np.ma.masked_equal(
                 [
                     -1
-                    if block is None or block.sync_committee_bits is None
+                    if block is None or block.slot == 0 or block.sync_committee_bits is None
                     else int(
                         decode_bitvector(block.sync_committee_bits, spec.sync_committee_size).sum()
                     )

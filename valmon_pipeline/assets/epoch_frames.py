@@ -70,7 +70,7 @@ def compute_epoch_frames(
         spec, answers.epoch, answers.committees, answers.canonical, blocks
     )
     participation = sync_participation(
-        spec, answers.sync_committee, [block for block in blocks if block.slot < end]
+        spec, answers.sync_committee, [block for block in blocks if 0 < block.slot < end]
     )
     totals = network_totals(spec, answers, outcomes)
     per_seat = seat_reward(spec, answers, totals)

@@ -88,7 +88,7 @@ class RewardsReader:
         """Rewards by slot, from the first slot of ``epoch`` to that of the next: of blocks by
         ``watched`` proposers, and of the neighbours of their missed proposals."""
         end = spec.first_slot(epoch + 1)
-        slots = window.canonical.slot.tolist()
+        slots = _rewarded_slots(window)
         ours = set(watched.tolist())
         wanted = {
             slot for slot in slots if slot <= end and window.blocks[slot].proposer_index in ours
@@ -115,7 +115,7 @@ class RewardsReader:
         new_committee = (epoch + 1) % spec.epochs_per_sync_committee_period == 0
         slots = [
             slot
-            for slot in window.canonical.slot.tolist()
+            for slot in _rewarded_slots(window)
             if (slot < end and len(members)) or (slot == end and (len(members) or new_committee))
         ]
         roots = {slot: window.canonical.root_at(slot) for slot in slots}
@@ -126,6 +126,12 @@ class RewardsReader:
         self._sync |= dict(zip(unknown, answers, strict=True))
         self._sync = {root: self._sync[root] for root in roots.values()}
         return {slot: self._sync[root] for slot, root in roots.items()}
+
+
+def _rewarded_slots(window: Window) -> list[int]:
+    """The slots of the window's blocks, without genesis: that block was not proposed by anybody."""
+    slots: list[int] = window.canonical.slot[window.canonical.slot > 0].tolist()
+    return slots
 
 
 def neighbours(block_slots: Int64Array, slot: int) -> list[int]:
