@@ -12,6 +12,7 @@ import pandera.pandas as pa
 
 from valmon_pipeline.frames import TABLES, conform
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
+from valmon_pipeline.scoring.facts import LEDGER_SUMS
 
 Columns = dict[str, Any]
 
@@ -191,6 +192,14 @@ def _sums(columns: Columns, rows: int) -> None:
 
 def _groups(columns: Columns, rows: int) -> None:
     _sums(columns, rows)
+    for name in [name for name in columns if name.startswith("ledger_")]:
+        columns[name] = np.arange(rows) - 5
+    components = [name for name in LEDGER_SUMS if name != "full_withdrawals"]
+    columns["opening_balance"] = columns["opening_balance"] + 1000
+    columns["closing_balance"] = columns["opening_balance"] + sum(
+        columns[f"ledger_{name}"] for name in components
+    )
+    columns["ledger_residual_rows"] = np.arange(rows)
     columns["category"] = ["operator"] * rows
     columns["value"] = [f"{row:03d}" * (row > 0) for row in range(rows)]
 

@@ -37,6 +37,7 @@ EPOCH_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         (
             *("validator_snapshots", "attestation_outcomes", "attestation_rewards"),
             *("proposer_duties", "block_rewards", "sync_duties", "sync_rewards"),
+            *("validator_penalties", "balance_ledger"),
             *("effectiveness_scores", "validator_labels"),
         ),
     ),

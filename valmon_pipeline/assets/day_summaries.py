@@ -13,14 +13,12 @@ from valmon_pipeline.assets.day_sums import day_summaries_frame
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.frames.tables import TABLES
 from valmon_pipeline.partitions import day_partitions, epochs_of_day
+from valmon_pipeline.scoring.facts import FACT_COLUMNS
 from valmon_pipeline.storage.stored_days import replace_day
 from valmon_pipeline.storage.warehouse import Warehouse
 
 DAY_SUMMARIES = "validator_day_summaries"
-_SUMMED_UP = (
-    *("attestation_outcomes", "attestation_rewards", "effectiveness_scores", "proposer_duties"),
-    *("block_rewards", "sync_duties", "sync_rewards", "network_epochs"),
-)
+_SUMMED_UP = (*FACT_COLUMNS, "network_epochs")
 
 
 def day_summaries_asset(network: str, first_day: date) -> dg.AssetsDefinition:

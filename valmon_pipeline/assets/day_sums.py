@@ -18,6 +18,9 @@ from valmon_pipeline.storage.warehouse import Warehouse
 ROWS_AT_ONCE: Final = 500_000
 """About how many rows of a table are in memory at once, whatever the length of the day."""
 
+_TELL_WHO: Final = ("effectiveness_scores", "balance_ledger")
+"""Who is in these tables was watched: had duties or rewards, or a balance."""
+
 
 def day_summaries_frame(
     warehouse: Warehouse, day: date, due: range, rows_at_once: int = ROWS_AT_ONCE
@@ -35,14 +38,16 @@ def day_summaries_frame(
     """
     epochs = warehouse.read("network_epochs", epochs=due, columns=["epoch", "finalized"])
     stored = epochs["epoch"].tolist()
-    sums = SumsByValidator()
+    sums, balances = SumsByValidator(), _Balances()
     for piece in _pieces(warehouse, stored, rows_at_once):
         facts = {
             table: warehouse.read(table, epochs=piece, columns=columns)
             for table, columns in FACT_COLUMNS.items()
         }
-        sums.include(facts["effectiveness_scores"]["validator_index"].to_numpy(np.int64))
+        for table in _TELL_WHO:
+            sums.include(facts[table]["validator_index"].to_numpy(np.int64))
         add_facts(sums, facts)
+        balances.add(facts["balance_ledger"])
     validators = sums.validators
 
     def everybody(value: object) -> list[object]:
@@ -57,8 +62,27 @@ def day_summaries_frame(
             "complete": everybody(len(stored) == len(due)),
             "finalized": everybody(bool(epochs["finalized"].all())),
             **{name: sums.total(name) for name in sum_columns()},
+            "opening_balance": balances.opening.reindex(validators),
+            "closing_balance": balances.closing.reindex(validators),
         },
     )
+
+
+class _Balances:
+    """The balance of each validator before the first and after the last row of its ledger."""
+
+    def __init__(self) -> None:
+        nothing = np.zeros(0, dtype=np.int64)
+        self.opening: pd.Series[int] = pd.Series(nothing, index=nothing, dtype="Int64")
+        self.closing: pd.Series[int] = self.opening
+
+    def add(self, ledger: pd.DataFrame) -> None:
+        """Take the ledger of the epochs that follow, by epoch."""
+        by_validator = ledger.set_index("validator_index")
+        first = by_validator.loc[~by_validator.index.duplicated(keep="first"), "opening_balance"]
+        last = by_validator.loc[~by_validator.index.duplicated(keep="last"), "closing_balance"]
+        self.opening = self.opening.combine_first(first.astype("Int64"))
+        self.closing = last.astype("Int64").combine_first(self.closing)
 
 
 def _pieces(warehouse: Warehouse, epochs: Sequence[int], rows: int) -> Iterator[list[int]]:

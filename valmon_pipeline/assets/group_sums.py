@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 from valmon_pipeline.scoring.facts import add_facts
 from valmon_pipeline.scoring.groups import groups_in_epoch
 from valmon_pipeline.scoring.rollup import SumsByValidator
+
+_BALANCES: Final = ("opening_balance", "closing_balance")
 
 
 def epoch_summaries_frame(
@@ -29,6 +32,11 @@ def epoch_summaries_frame(
     sums = SumsByValidator()
     sums.include(np.unique(facts["validator_snapshots"]["validator_index"].to_numpy(np.int64)))
     add_facts(sums, facts)
+    ledger = facts["balance_ledger"]
+    sums.add(
+        ledger["validator_index"].to_numpy(np.int64),
+        {name: ledger[name].to_numpy(np.int64) for name in _BALANCES},
+    )
     groups = groups_in_epoch(sums.validators, labels, epoch)
     return conform(
         "epoch_summaries",
@@ -38,6 +46,7 @@ def epoch_summaries_frame(
             "value": np.array([value for _, value in groups.names], dtype=object),
             "validators": groups.total(np.ones(len(sums.validators), dtype=np.int64)),
             **{name: groups.total(sums.total(name)) for name in sum_columns()},
+            **{name: groups.total(sums.total(name)) for name in _BALANCES},
             "formula_version": np.full(len(groups.names), FORMULA_VERSION),
         },
     )

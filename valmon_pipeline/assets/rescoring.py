@@ -29,6 +29,7 @@ from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.errors import ObjectUnavailableError
 from valmon_pipeline.frames import contract_of
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
+from valmon_pipeline.scoring.facts import FACT_COLUMNS
 from valmon_pipeline.scoring.rollup import MaskedIntegers
 from valmon_pipeline.scoring.standings import EpochFacts, StandingRules
 from valmon_pipeline.storage.finality import stored_epochs
@@ -40,11 +41,7 @@ from valmon_pipeline.storage.warehouse import Warehouse
 RESCORED: Final = ("effectiveness_scores", "epoch_summaries", "network_bands", "network_epochs")
 """The tables that ``rescored_frames`` makes."""
 
-FACTS: Final = (
-    *("validator_snapshots", "attestation_outcomes", "attestation_rewards"),
-    *("proposer_duties", "block_rewards", "sync_duties", "sync_rewards"),
-    *("effectiveness_scores", "network_bands", "network_epochs"),
-)
+FACTS: Final = (*FACT_COLUMNS, "validator_snapshots", "network_bands", "network_epochs")
 """The tables that it needs."""
 
 NETWORK_COLUMNS: Final = ("network_percentile_rank", "band_percentile_rank")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from valmon_pipeline.frames.columns import integer, text
+from valmon_pipeline.frames.columns import gwei, integer, text
 from valmon_pipeline.frames.contract import table
-from valmon_pipeline.frames.sums import SUM_CHECKS, sum_columns
+from valmon_pipeline.frames.sums import LEDGER_ADDS_UP, SUM_CHECKS, sum_columns
 
 CONTRACT = table(
     "epoch_summaries",
@@ -22,7 +22,12 @@ CONTRACT = table(
         "value": text("The label, e.g. the operator's name; empty: no such label; `all`."),
         "validators": integer("Watched validators in the group, whether or not anything was due."),
         **sum_columns(),
+        "opening_balance": gwei("Sum of the balances at the first slot of the epoch."),
+        "closing_balance": gwei(
+            "Sum of the balances at the first slot of the next one: opening_balance and the "
+            "ledger's components and residual."
+        ),
         "formula_version": integer("Version of the formulas behind the scores that are summed up."),
     },
-    checks=SUM_CHECKS,
+    checks=(*SUM_CHECKS, LEDGER_ADDS_UP),
 )

@@ -13,6 +13,7 @@ import pandera.pandas as pa
 
 from valmon_pipeline.frames.columns import gwei, integer, real
 from valmon_pipeline.frames.contract import rows_are
+from valmon_pipeline.scoring.facts import LEDGER_SUMS, PENALTY_TYPES
 from valmon_pipeline.scoring.miss_causes import MissCause
 
 
@@ -56,6 +57,11 @@ def sum_columns() -> Mapping[str, pa.Column]:
             signed=True,
         ),
         "scored_ideal_reward": gwei("The ideal rewards of the same attestations."),
+        "missed_reward": gwei(
+            "Ideal less earned attestation rewards, inactivity penalties included, over the "
+            "attestations whose ideal is known.",
+            signed=True,
+        ),
         "reward_effectiveness_sum": real(
             "Sum of the reward effectiveness of each validator and epoch: over its count, the "
             "mean that no balance weighs in.",
@@ -89,6 +95,19 @@ def sum_columns() -> Mapping[str, pa.Column]:
         "proposals_due": integer("Blocks due."),
         "proposals_proposed": integer("Blocks proposed."),
         "proposal_reward": gwei("Consensus rewards of these blocks."),
+        "proposal_missed_estimate": gwei(
+            "About what the other blocks would have earned; NULL when unknown for any.",
+            nullable=True,
+        ),
+        **{
+            f"penalty_{kind}": gwei(f"Penalties of type {kind}, as a positive amount.")
+            for kind in PENALTY_TYPES
+        },
+        **{
+            f"ledger_{name}": gwei(f"Sum of {name} in balance_ledger.", signed=True)
+            for name in LEDGER_SUMS
+        },
+        "ledger_residual_rows": integer("Ledger rows whose residual is not 0."),
     }
 
 
@@ -104,6 +123,16 @@ def _each_miss_has_one_cause(frame: pd.DataFrame) -> pd.Series:
     return frame[causes].astype("int64").sum(axis=1) <= frame["duties"]
 
 
+def _ledger_adds_up(frame: pd.DataFrame) -> pd.Series:
+    # Full withdrawals are part of the withdrawals.
+    parts = [f"ledger_{name}" for name in LEDGER_SUMS if name != "full_withdrawals"]
+    explained = frame["opening_balance"] + frame[parts].sum(axis=1)
+    return explained == frame["closing_balance"]
+
+
+LEDGER_ADDS_UP: Final = rows_are(
+    "ledger_adds_up", "closing = opening + all components + residual", _ledger_adds_up
+)
 SUM_CHECKS: Final = (
     rows_are(
         "outcomes_within_duties",

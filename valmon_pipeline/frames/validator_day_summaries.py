@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from valmon_pipeline.frames.columns import day, flag, integer
+from valmon_pipeline.frames.columns import day, flag, gwei, integer
 from valmon_pipeline.frames.contract import table
 from valmon_pipeline.frames.sums import SUM_CHECKS, sum_columns
 
@@ -21,6 +21,15 @@ CONTRACT = table(
         "complete": flag("Whether these are all epochs of the day."),
         "finalized": flag("Whether all of them were final."),
         **sum_columns(),
+        "opening_balance": gwei(
+            "Balance at the beginning of the first epoch that is summed up; NULL without a ledger.",
+            nullable=True,
+        ),
+        "closing_balance": gwei(
+            "Balance at the end of the last one; on a complete day, opening_balance and the "
+            "ledger's components and residual.",
+            nullable=True,
+        ),
     },
     checks=SUM_CHECKS,
 )

@@ -21,6 +21,19 @@ BoolArray = npt.NDArray[np.bool_]
 _FLAGS = ("source_timely", "target_timely", "head_timely", "target_correct", "head_correct")
 _SCORES = ("attestation_effectiveness", "reward_effectiveness")
 
+LEDGER_SUMS: Final = (
+    *("attestation", "sync", "proposer", "whistleblower"),
+    *("withdrawals", "full_withdrawals", "deposits", "consolidations", "compounding_switch"),
+    *("slashing", "slashing_correlation", "other", "residual"),
+)
+"""The columns of ``balance_ledger`` that are summed up, besides the two balances."""
+
+PENALTY_TYPES: Final = (
+    *("attestation_miss", "inactivity_leak", "sync_miss"),
+    *("slashing", "slashing_correlation"),
+)
+"""The kinds of ``validator_penalties``, each with a sum of its own."""
+
 FACT_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "effectiveness_scores": ("epoch", "validator_index", *_SCORES),
@@ -35,7 +48,11 @@ FACT_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "sync_duties": ("validator_index", "due", "participated"),
         "sync_rewards": ("validator_index", "reward", "ideal_reward"),
         "proposer_duties": ("epoch", "validator_index", "outcome"),
-        "block_rewards": ("epoch", "proposer_index", "total"),
+        "block_rewards": ("epoch", "proposer_index", "total", "outcome", "missed_estimate"),
+        "validator_penalties": ("validator_index", "penalty_type", "penalty_gwei"),
+        "balance_ledger": (
+            *("epoch", "validator_index", "opening_balance", *LEDGER_SUMS, "closing_balance"),
+        ),
     }
 )
 """The tables that are summed up, and the columns of them that it takes."""
@@ -55,6 +72,8 @@ def add_facts(sums: SumsByValidator, facts: Mapping[str, pd.DataFrame]) -> None:
     _add_attestation_rewards(sums, rewards)
     _add_sync_committee(sums, facts["sync_duties"], facts["sync_rewards"])
     _add_proposals(sums, scores, facts["proposer_duties"], facts["block_rewards"])
+    _add_penalties(sums, facts["validator_penalties"])
+    _add_ledger(sums, facts["balance_ledger"])
 
 
 def _add_scores(sums: SumsByValidator, scores: pd.DataFrame, rewards: pd.DataFrame) -> None:
@@ -139,6 +158,7 @@ def _add_attestation_rewards(sums: SumsByValidator, rewards: pd.DataFrame) -> No
             "attainable_reward": _maybe(rewards, "attainable_total"),
             "scored_reward": np.where(scored, total, 0),
             "scored_ideal_reward": np.where(scored, ideal, 0),
+            "missed_reward": np.where(rewards["ideal_total"].notna(), ideal - total, 0),
         },
     )
 
@@ -175,6 +195,31 @@ def _add_proposals(
     )
     rewards = rewards[np.isin(_pairs(rewards, "proposer_index"), watched)]
     sums.add(_integers(rewards, "proposer_index"), {"proposal_reward": _integers(rewards, "total")})
+    lost = rewards[(rewards["outcome"] != "proposed").to_numpy(np.bool_)]
+    sums.add(
+        _integers(lost, "proposer_index"),
+        {"proposal_missed_estimate": _maybe(lost, "missed_estimate")},
+    )
+
+
+def _add_penalties(sums: SumsByValidator, penalties: pd.DataFrame) -> None:
+    for kind in PENALTY_TYPES:
+        of_kind = penalties[(penalties["penalty_type"] == kind).to_numpy(np.bool_)]
+        sums.add(
+            _integers(of_kind, "validator_index"),
+            {f"penalty_{kind}": _integers(of_kind, "penalty_gwei")},
+        )
+
+
+def _add_ledger(sums: SumsByValidator, ledger: pd.DataFrame) -> None:
+    unexplained = _integers(ledger, "residual") != 0
+    sums.add(
+        _integers(ledger, "validator_index"),
+        {
+            **{f"ledger_{name}": _integers(ledger, name) for name in LEDGER_SUMS},
+            "ledger_residual_rows": unexplained.astype(np.int64),
+        },
+    )
 
 
 def _pairs(frame: pd.DataFrame, validator: str) -> Int64Array:

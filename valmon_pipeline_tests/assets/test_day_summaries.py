@@ -13,6 +13,7 @@ from valmon_pipeline.assets.day_summaries import sum_up_day
 from valmon_pipeline.assets.day_sums import day_summaries_frame
 from valmon_pipeline.assets.materialization import EpochMaterializer
 from valmon_pipeline.errors import StorageError
+from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.partitions import epochs_of_day
 from valmon_pipeline.storage.queries import group_summary
 from valmon_pipeline.storage.stored_days import day_of_epoch, stored_days
@@ -49,6 +50,7 @@ def test_sums_are_those_of_the_database(warehouse: Warehouse, day: date) -> None
     frame = day_summaries_frame(warehouse, day, due(warehouse, day))
     totals = group_summary(warehouse, EPOCHS).iloc[0]
     assert len(frame) == totals["validators"]
+    assert frame[["opening_balance", "closing_balance"]].notna().all(axis=None)
     assert frame["duties"].sum() == totals["duties"]
     assert frame["missed"].sum() == totals["missed"] > 0
     earned = frame["reward"] + frame["sync_reward"] + frame["proposal_reward"]
@@ -70,6 +72,23 @@ def test_sums_are_those_of_the_database(warehouse: Warehouse, day: date) -> None
     assert (frame["epochs"] == len(EPOCHS)).all()
     assert not frame["complete"].any()
     assert frame["finalized"].all()
+
+
+def test_a_day_of_a_validator_adds_up_from_its_first_balance_to_its_last(
+    warehouse: Warehouse, day: date
+) -> None:
+    frame = day_summaries_frame(warehouse, day, due(warehouse, day)).set_index("validator_index")
+    ledger = warehouse.read("balance_ledger", epochs=EPOCHS)
+    explained = frame["opening_balance"] + frame["ledger_residual"]
+    for name in COMPONENTS:
+        assert frame[f"ledger_{name}"].sum() == ledger[name].sum()
+        explained = explained + frame[f"ledger_{name}"]
+    assert (explained == frame["closing_balance"]).all()
+    first = ledger[ledger["epoch"] == EPOCHS[0]].set_index("validator_index")["opening_balance"]
+    last = ledger[ledger["epoch"] == EPOCHS[-1]].set_index("validator_index")["closing_balance"]
+    assert (frame["opening_balance"].loc[first.index] == first).all()
+    assert (frame["closing_balance"].loc[last.index] == last).all()
+    assert len(last) > 100
 
 
 def test_the_size_of_the_pieces_does_not_change_a_bit(warehouse: Warehouse, day: date) -> None:

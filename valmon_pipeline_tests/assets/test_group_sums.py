@@ -11,7 +11,9 @@ import pytest
 
 from valmon_pipeline.assets.label_history import merge_labels, no_labels
 from valmon_pipeline.assets.materialization import EpochMaterializer
+from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.frames.sums import sum_columns
+from valmon_pipeline.frames.validator_penalties import PENALTY_TYPES
 from valmon_pipeline.scoring.miss_causes import MissCause
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, client_opener, compute
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
@@ -25,7 +27,8 @@ FLOATS = [
     "attestation_effectiveness_weighted_sum",
     "reward_effectiveness_sum",
 ]
-EXACT = ["validators", *(name for name in sum_columns() if name not in FLOATS)]
+BALANCES = ["opening_balance", "closing_balance"]
+EXACT = ["validators", *(name for name in sum_columns() if name not in FLOATS), *BALANCES]
 
 
 def history() -> pd.DataFrame:
@@ -78,6 +81,8 @@ def one_by_one(computed: Computed, epoch: int, members: set[int]) -> dict[str, A
     outcomes, rewards = rows("attestation_outcomes"), rows("attestation_rewards")
     scores, sync = rows("effectiveness_scores"), rows("sync_duties")
     sync_rewards, proposals = rows("sync_rewards"), rows("proposer_duties")
+    blocks, penalties = rows("block_rewards", "proposer_index"), rows("validator_penalties")
+    ledger = rows("balance_ledger")
     balances = {row["validator_index"]: row["effective_balance"] for row in rewards}
     judged = [row for row in scores if not pd.isna(row["attestation_effectiveness"])]
     of_ideal = [row["reward_effectiveness"] for row in scores]
@@ -119,7 +124,27 @@ def one_by_one(computed: Computed, epoch: int, members: set[int]) -> dict[str, A
         "sync_ideal_reward": known([row["ideal_reward"] for row in sync_rewards]),
         "proposals_due": len(proposals),
         "proposals_proposed": sum(row["outcome"] == "proposed" for row in proposals),
-        "proposal_reward": sum(row["total"] for row in rows("block_rewards", "proposer_index")),
+        "proposal_reward": sum(row["total"] for row in blocks),
+        "proposal_missed_estimate": known(
+            [row["missed_estimate"] for row in blocks if row["outcome"] != "proposed"]
+        ),
+        "missed_reward": sum(
+            row["ideal_total"] - row["total_reward"]
+            for row in rewards
+            if not pd.isna(row["ideal_total"])
+        ),
+        **{
+            f"penalty_{kind}": sum(
+                row["penalty_gwei"] for row in penalties if row["penalty_type"] == kind
+            )
+            for kind in PENALTY_TYPES
+        },
+        **{
+            f"ledger_{name}": sum(row[name] for row in ledger)
+            for name in (*COMPONENTS, "full_withdrawals", "residual")
+        },
+        "ledger_residual_rows": sum(row["residual"] != 0 for row in ledger),
+        **{name: sum(row[name] for row in ledger) for name in BALANCES},
     }
 
 
@@ -130,7 +155,7 @@ def test_sums_are_those_of_the_members_one_by_one(computed: Computed) -> None:
             members = members_of(computed, epoch, name)
             assert members, name
             expected = one_by_one(computed, epoch, members)
-            assert expected.keys() == {"validators", *sum_columns()}
+            assert expected.keys() == {"validators", *sum_columns(), *BALANCES}
             for column in EXACT:
                 value = None if pd.isna(row[column]) else row[column]
                 assert value == expected[column], (epoch, name, column)
@@ -139,6 +164,7 @@ def test_sums_are_those_of_the_members_one_by_one(computed: Computed) -> None:
             seen |= {column for column, value in expected.items() if value}
     # A sum that is zero everywhere has shown nothing.
     assert {"missed", "proposals_proposed", "sync_reward", "cost_not_included"} <= seen
+    assert {"penalty_attestation_miss", "ledger_attestation", "opening_balance"} <= seen
 
 
 def test_a_validator_that_moves_counts_for_its_old_operator_before(computed: Computed) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.frames import conform
+from valmon_pipeline.assets.group_sums import epoch_summaries_frame
+from valmon_pipeline.assets.label_history import no_labels
+from valmon_pipeline.frames import conform, contract_of
 from valmon_pipeline.storage import queries
 from valmon_pipeline.storage.queries import (
     group_summary,
@@ -137,28 +139,29 @@ def proposals(epoch: int) -> dict[str, pd.DataFrame]:
     }
 
 
-def sync(epoch: int) -> dict[str, pd.DataFrame]:
+def sync(epoch: int, members: list[int]) -> dict[str, pd.DataFrame]:
+    count = len(members)
     return {
         "sync_duties": conform(
             "sync_duties",
             {
-                "epoch": epoch,
-                "validator_index": [0],
-                "seats": 1,
-                "due": 7,
-                "participated": 5,
-                "missed": 2,
+                "epoch": np.full(count, epoch),
+                "validator_index": np.array(members, dtype=np.int64),
+                "seats": np.full(count, 1),
+                "due": np.full(count, 7),
+                "participated": np.full(count, 5),
+                "missed": np.full(count, 2),
             },
         ),
         "sync_rewards": conform(
             "sync_rewards",
             {
-                "epoch": epoch,
-                "validator_index": [0],
-                "reward": 30,
-                "ideal_reward": np.ma.array([70], mask=[False]),
-                "seats": 1,
-                "seat_reward": np.ma.array([10], mask=[False]),
+                "epoch": np.full(count, epoch),
+                "validator_index": np.array(members, dtype=np.int64),
+                "reward": np.full(count, 30),
+                "ideal_reward": np.ma.array(np.full(count, 70), mask=np.zeros(count, np.bool_)),
+                "seats": np.full(count, 1),
+                "seat_reward": np.ma.array(np.full(count, 10), mask=np.zeros(count, np.bool_)),
             },
         ),
     }
@@ -167,40 +170,45 @@ def sync(epoch: int) -> dict[str, pd.DataFrame]:
 @pytest.fixture
 def filled(warehouse: Warehouse) -> Warehouse:
     """Epochs 8, 9 and 12, the same in each; a sync committee only in 9."""
+    return fill(warehouse, no_labels())
+
+
+def fill(warehouse: Warehouse, labels: pd.DataFrame) -> Warehouse:
     for epoch in (8, 9, 12):
-        warehouse.replace_epoch(
-            epoch,
-            {
-                "attestation_outcomes": outcomes(epoch),
-                "attestation_rewards": rewards(epoch),
-                "effectiveness_scores": scores(epoch),
-                "network_epochs": sample_frame("network_epochs", epoch).assign(
-                    finalized=epoch != 12
-                ),
-                **proposals(epoch),
-                **(sync(epoch) if epoch == 9 else {}),
-            },
-        )
+        frames = {
+            "validator_snapshots": sample_frame("validator_snapshots", epoch, rows=4),
+            "attestation_outcomes": outcomes(epoch),
+            "attestation_rewards": rewards(epoch),
+            "effectiveness_scores": scores(epoch),
+            "network_epochs": sample_frame("network_epochs", epoch).assign(finalized=epoch != 12),
+            **proposals(epoch),
+            **sync(epoch, [0] if epoch == 9 else []),
+            **{name: nothing(name) for name in ("validator_penalties", "balance_ledger")},
+        }
+        summaries = epoch_summaries_frame(epoch, frames, labels)
+        warehouse.replace_epoch(epoch, frames | {"epoch_summaries": summaries})
     return warehouse
 
 
-def label(warehouse: Warehouse, *labels: tuple[int, str, int, int | None]) -> None:
+def nothing(table: str) -> pd.DataFrame:
+    return conform(table, {name: [] for name in contract_of(table).columns})
+
+
+def operators(*labels: tuple[int, str, int, int | None]) -> pd.DataFrame:
+    """Labels (validator, operator, from, until)."""
     validators, values, from_epochs, until_epochs = zip(*labels, strict=True)
-    warehouse.replace_table(
+    return conform(
         "validator_labels",
-        conform(
-            "validator_labels",
-            {
-                "validator_index": validators,
-                "category": "operator",
-                "from_epoch": from_epochs,
-                "value": list(values),
-                "until_epoch": np.ma.array(
-                    [until or 0 for until in until_epochs],
-                    mask=[until is None for until in until_epochs],
-                ),
-            },
-        ),
+        {
+            "validator_index": validators,
+            "category": "operator",
+            "from_epoch": from_epochs,
+            "value": list(values),
+            "until_epoch": np.ma.array(
+                [until or 0 for until in until_epochs],
+                mask=[until is None for until in until_epochs],
+            ),
+        },
     )
 
 
@@ -278,9 +286,9 @@ def test_everybody_is_summed_up(filled: Warehouse) -> None:
     }
 
 
-def test_groups_are_those_of_the_labels_at_each_epoch(filled: Warehouse) -> None:
-    label(filled, (0, "a", 0, None), (1, "a", 0, 9), (1, "b", 9, None), (2, "b", 0, None))
-    summary = group_summary(filled, [8, 9], "operator").set_index("group")
+def test_groups_are_those_of_the_labels_at_each_epoch(warehouse: Warehouse) -> None:
+    labels = operators((0, "a", 0, None), (1, "a", 0, 9), (1, "b", 9, None), (2, "b", 0, None))
+    summary = group_summary(fill(warehouse, labels), [8, 9], "operator").set_index("group")
     assert summary.index.tolist()[:2] == ["a", "b"]
     assert pd.isna(summary.index[2])
     assert summary["validators"].tolist() == [2, 2, 1]
