@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import pandas as pd
 import pytest
 
 from valmon_pipeline.devnet import RECORDING_PATH
@@ -21,11 +23,30 @@ def node_url() -> Iterator[str]:
         yield node.url
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What a run that nobody disturbs leaves."""
+
+    epochs: EpochHashes
+    standings: pd.DataFrame
+
+
 @pytest.fixture(scope="session")
-def undisturbed(database_url: str, node_url: str) -> EpochHashes:
-    """What is to be stored of each epoch."""
+def undisturbed_tables(database_url: str, node_url: str) -> Tables:
     with fresh_warehouse(database_url) as warehouse:
         Work(node_url, database_url, warehouse.schema, EPOCHS).finish(EPOCHS)
-        hashes = epoch_hashes(warehouse)
-    assert sorted(hashes) == list(EPOCHS)
-    return hashes
+        tables = Tables(epoch_hashes(warehouse), warehouse.read("validator_standings"))
+    assert sorted(tables.epochs) == sorted(set(tables.standings["epoch"])) == list(EPOCHS)
+    return tables
+
+
+@pytest.fixture(scope="session")
+def undisturbed(undisturbed_tables: Tables) -> EpochHashes:
+    """What is to be stored of each epoch."""
+    return undisturbed_tables.epochs
+
+
+@pytest.fixture(scope="session")
+def undisturbed_standings(undisturbed_tables: Tables) -> pd.DataFrame:
+    """The standings in the end, however often they were made."""
+    return undisturbed_tables.standings

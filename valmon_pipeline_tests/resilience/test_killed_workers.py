@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pandas as pd
 import psycopg
 import pytest
 
@@ -64,9 +65,24 @@ def wait_for_epochs(work: Work, count: int) -> None:
             newest = found
 
 
+def wait_for_standings(work: Work, left: int) -> None:
+    """Wait until a worker has left only so many epochs on the list, however busy the machine is."""
+    query = (
+        f"SELECT count(*) + 99 * count(*) FILTER (WHERE spreads) FROM {work.schema}.standings_due"
+    )
+    with psycopg.connect(work.database_url, autocommit=True) as connection:
+        deadline = time.monotonic() + STORE_SECONDS
+        while time.monotonic() < deadline:
+            row = connection.execute(query.encode()).fetchone()
+            if row is not None and row[0] <= left:
+                return
+            time.sleep(0.002)
+    raise AssertionError(f"no standings are made within {STORE_SECONDS} s")
+
+
 @pytest.mark.slow
 def test_fifty_kills_and_a_resume_give_the_tables_of_an_undisturbed_run(
-    work: Work, undisturbed: EpochHashes
+    work: Work, undisturbed: EpochHashes, undisturbed_standings: pd.DataFrame
 ) -> None:
     chance = random.Random(SEED)
     epochs_after_kill = set()
@@ -90,6 +106,44 @@ def test_fifty_kills_and_a_resume_give_the_tables_of_an_undisturbed_run(
     missing = [epoch for epoch in EPOCHS if epoch not in stored(work)]
     work.finish(missing)
     assert stored(work) == undisturbed
+    warehouse = work.warehouse()
+    # Killed between storing and making, or while making, nothing is forgotten or stays outdated.
+    pd.testing.assert_frame_equal(
+        warehouse.read("validator_standings"), undisturbed_standings, check_exact=True
+    )
+    assert warehouse.read("standings_due").empty
+    warehouse.database.close()
+
+
+@pytest.mark.slow
+def test_a_worker_killed_while_it_makes_standings_leaves_whole_epochs(
+    work: Work, undisturbed_standings: pd.DataFrame
+) -> None:
+    work.finish(EPOCHS)
+    chance = random.Random(SEED)
+    warehouse = work.warehouse()
+    whole = undisturbed_standings.groupby("epoch").size().to_dict()
+    left_over = set()
+    for _ in range(12):
+        for epoch in EPOCHS[:2]:
+            facts = {
+                table: warehouse.read(table, epochs=[epoch])
+                for table in ("effectiveness_scores", "attestation_outcomes")
+            }
+            warehouse.replace_epoch(epoch, facts)
+        process = work.start_making()
+        wait_for_standings(work, chance.randrange(6))
+        process.kill()
+        process.join()
+        assert warehouse.read("validator_standings").groupby("epoch").size().to_dict() == whole
+        left_over.add(len(warehouse.read("standings_due")))
+    assert len(left_over) > 1, "the kills hit too few different moments"
+    work.finish([])
+    assert warehouse.read("standings_due").empty
+    pd.testing.assert_frame_equal(
+        warehouse.read("validator_standings"), undisturbed_standings, check_exact=True
+    )
+    warehouse.database.close()
 
 
 @pytest.mark.slow

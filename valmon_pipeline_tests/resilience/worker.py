@@ -16,10 +16,12 @@ import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.materialization import EpochMaterializer
+from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.config import load_settings
 from valmon_pipeline.definitions import MATERIALIZE_EPOCHS, build_definitions
 from valmon_pipeline.partitions import epochs_of_keys, range_tags, register_epochs
 from valmon_pipeline.pipeline import pipeline_of
+from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import NETWORK, client_opener
@@ -28,6 +30,7 @@ from valmon_pipeline_tests.assets.stored import stored_epochs
 COMPLETED: Final = 10
 INTERRUPTED: Final = 11
 INTERRUPTED_OUTSIDE: Final = 12
+RULES: Final = StandingRules(window_epochs=5)
 QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -36,7 +39,7 @@ _FORKS.set_forkserver_preload([__name__])
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker does: materialize ``epochs`` into ``schema``."""
+    """What a worker does: materialize ``epochs`` into ``schema``, and make their standings."""
 
     node_url: str
     database_url: str
@@ -46,6 +49,12 @@ class Work:
     def start(self) -> ForkServerProcess:
         """Start a worker that goes on and on until it is killed."""
         process = _FORKS.Process(target=_materialize_for_ever, args=(self,), daemon=True)
+        process.start()
+        return process
+
+    def start_making(self) -> ForkServerProcess:
+        """Start a worker that makes the standings that are due, and ends."""
+        process = _FORKS.Process(target=_make_standings, args=(self,), daemon=True)
         process.start()
         return process
 
@@ -70,14 +79,19 @@ class Work:
         try:
             materializer = EpochMaterializer(client_opener(self.node_url), warehouse, NETWORK)
             outcome = materializer.run(epochs)
+            standings = make_due_standings(warehouse, RULES)
         finally:
             warehouse.database.close()
-        assert outcome.failures == {}
+        assert outcome.failures == standings.failures == {}
 
 
 def _materialize_for_ever(work: Work) -> None:
     while True:
         work.finish(work.epochs)
+
+
+def _make_standings(work: Work) -> None:
+    work.finish([])
 
 
 def _run_once(work: Work) -> None:
