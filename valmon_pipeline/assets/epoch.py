@@ -15,6 +15,7 @@ from valmon_pipeline.assets.run_record import RunRecord
 from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.assets.standings_record import StandingsRecord
+from valmon_pipeline.assets.watchdog import ended_after, seconds_until_overdue
 from valmon_pipeline.frames.tables import TABLES
 from valmon_pipeline.partitions import (
     epoch_key,
@@ -102,10 +103,11 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
             correction_reason=context.run.tags.get(REASON_TAG, MATERIALIZED_AGAIN),
         )
         try:
-            outcome = materializer.run(epochs, on_stored, on_failed)
-            made = make_due_standings(
-                pipeline.warehouse, pipeline.standing_rules, standings.add, first=outcome.stored
-            )
+            with ended_after(seconds_until_overdue(context.run, context.instance)):
+                outcome = materializer.run(epochs, on_stored, on_failed)
+                made = make_due_standings(
+                    pipeline.warehouse, pipeline.standing_rules, standings.add, first=outcome.stored
+                )
         except BaseException:
             # Interrupted, or no node is left: what is stored is shown as stored.
             for event in (*record.events({}), *standings.events({})):

@@ -57,16 +57,23 @@ def catch_up_runs(
             )
 
 
-def epochs_under_way(instance: dg.DagsterInstance, network: str) -> set[int]:
-    """The epochs of runs that are queued or running, whoever asked for them.
+def runs_under_way(instance: dg.DagsterInstance, network: str) -> list[dg.DagsterRun]:
+    """The runs of a network that are queued or running, whoever asked for them.
 
     Runs of valmon's own carry the network as a tag, backfills from the UI select its assets.
     """
     blocks = asset_key(network, "blocks")
+    return [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES)))
+        if run.tags.get(NETWORK_TAG) == network or blocks in (run.asset_selection or ())
+    ]
+
+
+def epochs_under_way(instance: dg.DagsterInstance, network: str) -> set[int]:
+    """The epochs of runs that are queued or running, whoever asked for them."""
     epochs: set[int] = set()
-    for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
-        if run.tags.get(NETWORK_TAG) != network and blocks not in (run.asset_selection or ()):
-            continue
+    for run in runs_under_way(instance, network):
         first = run.tags.get(RANGE_START_TAG, run.tags.get(PARTITION_NAME_TAG))
         last = run.tags.get(RANGE_END_TAG, first)
         if first is not None and last is not None:

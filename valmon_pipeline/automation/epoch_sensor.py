@@ -13,6 +13,7 @@ from typing import Any, Final
 import dagster as dg
 
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
 from valmon_pipeline.automation.catch_up import (
     Attempt,
     CatchUpPlan,
@@ -68,6 +69,7 @@ class _Cursor:
 def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
     """The sensor ``epoch_sensor``, which starts runs of the job that materializes epochs."""
     network = settings.network
+    cleared_up: list[bool] = []  # once in the life of a code server
 
     @dg.sensor(
         name="epoch_sensor",
@@ -80,6 +82,10 @@ def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         pipeline: Pipeline = context.resources.pipeline
+        if not cleared_up:
+            for run_id in fail_abandoned_runs(context.instance, network):
+                context.log.warning(f"run {run_id} was abandoned and is marked as failed")
+            cleared_up.append(True)
         try:
             head = _head(settings, pipeline)
             cursor = _Cursor.parse(context.cursor)

@@ -73,8 +73,11 @@ class Database:
         try:
             with self.engine.begin() as connection:
                 if self._statement_timeout_ms is not None:
+                    # A process that hangs between two statements keeps its locks no longer.
                     connection.exec_driver_sql(
-                        f"SET LOCAL statement_timeout = {self._statement_timeout_ms}"
+                        f"SET LOCAL statement_timeout = {self._statement_timeout_ms}; "
+                        "SET LOCAL idle_in_transaction_session_timeout = "
+                        f"{self._statement_timeout_ms}"
                     )
                 yield connection
         except (sa.exc.SQLAlchemyError, psycopg.Error) as error:

@@ -17,6 +17,7 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "40001": "Another writer was in the way: run it again.",
         "55P03": "Another session holds a lock on the table: run it again.",
         "57014": "It took longer than database.statement_timeout_seconds, or was cancelled.",
+        "25P03": "The process was silent for database.statement_timeout_seconds: run it again.",
         "57P01": "The database server is shutting down: run it again when it is back.",
         "3F000": "The tables are not there: run `valmon migrate`.",
         "42P01": "The tables are not there: run `valmon migrate`.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.definitions.sensor_definition import SensorExecutionData
-from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 
 from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS, asset_key
-from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG, WORK_TAG
+from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
+from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
 from valmon_pipeline.automation.epoch_runs import epochs_under_way
 from valmon_pipeline.automation.finality_sensor import EPOCHS_PER_TICK, RUNS_PER_TICK
 from valmon_pipeline.config import load_settings
@@ -216,6 +219,53 @@ def test_backfills_from_the_ui_are_under_way_too(service: Service) -> None:
     )
     assert epochs_under_way(service.instance, network) == {7, 8, 9}
     assert epochs_under_way(service.instance, "another") == set()
+
+
+def test_runs_that_an_earlier_code_server_left_behind_are_failed_and_requested_again(
+    chain: LiveChain, database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with (
+        dg.DagsterInstance.from_config(str(tmp_path)) as instance,
+        fresh_warehouse(database_url) as warehouse,
+    ):
+        service = Service(instance, warehouse, database_url, chain.url)
+        check_that_abandoned_runs_are_requested_again(chain, service)
+        service.pipeline.warehouse.database.close()
+
+
+def check_that_abandoned_runs_are_requested_again(chain: LiveChain, service: Service) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(12)
+    job = service.definitions.resolve_job_def(MATERIALIZE_EPOCHS)
+    network = service.warehouse.schema
+
+    def run_of(epoch: int, *, launched: bool) -> str:
+        register_epochs(service.instance, network, [epoch])
+        tags = {"dagster/partition": f"{epoch:07d}", NETWORK_TAG: network}
+        run = service.instance.create_run_for_job(
+            job, tags=tags | ({GRPC_INFO_TAG: "{}"} if launched else {})
+        )
+        service.instance.report_dagster_event(
+            DagsterEvent(DagsterEventType.RUN_START.value, job.name), run.run_id
+        )
+        return run.run_id
+
+    left, in_a_terminal = run_of(11, launched=True), run_of(12, launched=False)
+    assert fail_abandoned_runs(service.instance, network, since=0.0) == []
+    assert fail_abandoned_runs(service.instance, "another", since=time.time() + 1) == []
+    assert epochs_under_way(service.instance, network) == {11, 12}
+    assert fail_abandoned_runs(service.instance, network, since=time.time() + 1) == [left]
+    run = service.instance.get_run_by_id(left)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    other = service.instance.get_run_by_id(in_a_terminal)
+    assert other is not None
+    assert other.status is dg.DagsterRunStatus.STARTED
+    assert [epochs_of(request) for request in service.tick("epoch_sensor").run_requests or []] == [
+        [11]
+    ]
 
 
 def test_an_epoch_that_fails_is_tried_again_and_keeps_nothing_waiting(

@@ -125,3 +125,22 @@ def test_a_dropped_connection_is_replaced(database_url: str) -> None:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     database.ping()
     database.close()
+
+
+def test_a_process_that_falls_silent_in_a_transaction_keeps_its_locks_no_longer(
+    database_url: str,
+) -> None:
+    silent = Database(database_url, "devnet", statement_timeout_seconds=0.2)
+    other = Database(database_url, "devnet")
+
+    def wait_silently_for_another() -> None:
+        with silent.transaction("hold a lock") as connection:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4711)")
+            with other.transaction("wait for it") as waiting:
+                waiting.exec_driver_sql("SELECT pg_advisory_xact_lock(4711)")
+            connection.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(StorageError, match=r"silent for database\.statement_timeout_seconds"):
+        wait_silently_for_another()
+    for database in (silent, other):
+        database.close()
