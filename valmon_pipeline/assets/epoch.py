@@ -15,7 +15,7 @@ from valmon_pipeline.assets.run_record import RunRecord
 from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.assets.standings_record import StandingsRecord
-from valmon_pipeline.assets.watchdog import ended_after, seconds_until_overdue
+from valmon_pipeline.assets.watchdog import deadline_of, ended_by
 from valmon_pipeline.frames.tables import TABLES
 from valmon_pipeline.partitions import (
     epoch_key,
@@ -103,7 +103,7 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
             correction_reason=context.run.tags.get(REASON_TAG, MATERIALIZED_AGAIN),
         )
         try:
-            with ended_after(seconds_until_overdue(context.run, context.instance)):
+            with ended_by(deadline_of(context.run, context.instance)):
                 outcome = materializer.run(epochs, on_stored, on_failed)
                 made = make_due_standings(
                     pipeline.warehouse, pipeline.standing_rules, standings.add, first=outcome.stored

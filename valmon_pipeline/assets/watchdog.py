@@ -1,12 +1,17 @@
-"""The end of a run's process that hangs.
+"""A run's own process keeps its deadline.
 
-Dagster marks a run as failed at its deadline and asks its process to stop. One that hangs, in a
-library or in a wait without end, does not listen, and would stay for as long as its code server.
+Dagster's daemon ends runs at their deadline by asking their process to stop, through the code
+server. One that hangs, in a library or in a wait without end, does not listen, and stays; one whose
+threads all stand still makes the code server wait for it for ever, and no run starts any more. So
+before the daemon does, the process first asks itself to stop, and then ends without being asked.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -14,30 +19,37 @@ from typing import Final
 import dagster as dg
 from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG
 
-GRACE_SECONDS: Final = 300.0
-"""After the deadline: for Dagster to notice it, and for an epoch that is being stored to end."""
+STOP_AT: Final = 0.75
+"""The part of its time after which a run is asked to stop: it ends after the epoch at hand."""
+END_AT: Final = 0.9
+"""The part of its time after which its process ends, whatever it is doing."""
 
 
-def seconds_until_overdue(run: dg.DagsterRun, instance: dg.DagsterInstance) -> float | None:
-    """When the process of ``run`` has to be gone, in seconds from its start; None if nobody set it
-    a deadline, or if its process is not its own (``valmon backfill``)."""
+def deadline_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> float | None:
+    """How long the process of ``run`` may take, in seconds; None if there is no limit, or if the
+    process is not the run's own (``valmon backfill``)."""
     if GRPC_INFO_TAG not in run.tags:
         return None
     limit = float(
         run.tags.get(MAX_RUNTIME_SECONDS_TAG, instance.run_monitoring_max_runtime_seconds)
     )
-    return limit + GRACE_SECONDS if limit > 0 else None
+    return limit if limit > 0 else None
 
 
 @contextmanager
-def ended_after(seconds: float | None) -> Iterator[None]:
-    """Within this context for longer than ``seconds``, the process prints where each of its threads
-    is and ends at once, whatever it is doing. None: never."""
-    if seconds is None:
+def ended_by(deadline: float | None) -> Iterator[None]:
+    """Within this context the process gets SIGINT after ``STOP_AT`` of ``deadline`` seconds. After
+    ``END_AT`` of it, it prints where each of its threads is and is gone. None: neither."""
+    if deadline is None:
         yield
         return
-    faulthandler.dump_traceback_later(seconds, exit=True)
+    stop = threading.Timer(STOP_AT * deadline, os.kill, (os.getpid(), signal.SIGINT))
+    stop.daemon = True
+    stop.start()
+    # A thread of the interpreter's own, which does not need the lock that a hung one may hold.
+    faulthandler.dump_traceback_later(END_AT * deadline, exit=True)
     try:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+        stop.cancel()

@@ -60,9 +60,10 @@ class Up:
             self.process.send_signal(number)
         return self.process.wait(COMMAND_SECONDS)
 
-    def ask(self, query: str) -> Any:
+    def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> Any:
         """The data of a GraphQL answer."""
-        answer = httpx.post(f"{self.ui}/graphql", json={"query": query}, timeout=30).json()
+        question = {"query": query, "variables": variables or {}}
+        answer = httpx.post(f"{self.ui}/graphql", json=question, timeout=30).json()
         assert "errors" not in answer, answer
         return answer["data"]
 
