@@ -15,7 +15,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 
-from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS, asset_key
+from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
 from valmon_pipeline.automation.epoch_runs import epochs_under_way
@@ -213,7 +213,7 @@ def test_backfills_from_the_ui_are_under_way_too(service: Service) -> None:
     job = service.definitions.resolve_job_def(MATERIALIZE_EPOCHS)
     service.instance.create_run_for_job(
         job,
-        asset_selection=frozenset(asset_key(network, table) for table in EPOCH_ASSETS),
+        asset_selection=frozenset(asset_key(network, table) for table in STEP_ASSETS),
         tags=range_tags([7, 8, 9]),
         status=dg.DagsterRunStatus.STARTED,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS
+from valmon_pipeline.assets.asset_graph import STEP_ASSETS
 from valmon_pipeline.assets.run_tags import WORK_TAG
 from valmon_pipeline.deployment.up_state import UpState
 from valmon_pipeline.partitions import epoch_key, register_epochs
@@ -146,7 +146,7 @@ def launch_backfill(up: Up, epochs: range) -> str:
         BACKFILL,
         {
             "names": [epoch_key(epoch) for epoch in epochs],
-            "assets": [{"path": [NETWORK, table]} for table in EPOCH_ASSETS],
+            "assets": [{"path": [NETWORK, table]} for table in STEP_ASSETS],
         },
     )["launchPartitionBackfill"]
     assert answer["__typename"] == "LaunchBackfillSuccess", answer
