@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pandas as pd
@@ -167,6 +168,27 @@ def warehouse_tables(warehouse: Warehouse, epoch: int) -> dict[str, pd.DataFrame
         table: warehouse.read(table, epochs=[epoch])
         for table in ("effectiveness_scores", "attestation_outcomes")
     }
+
+
+def test_many_who_store_and_make_at_once_leave_what_one_would(
+    database_url: str, warehouse: Warehouse, computed: Computed
+) -> None:
+    some = EPOCHS[:8]
+    alone = in_runs(warehouse, computed, [some], SHORT)
+    with fresh_warehouse(database_url) as other, ThreadPoolExecutor(4) as threads:
+        bind(other, computed)
+
+        def run(epochs: Sequence[int]) -> None:
+            for epoch in epochs:
+                store(other, computed, [epoch])
+                assert make_due_standings(other, SHORT).failures == {}
+
+        halves = (some[::2], some[1::2])
+        running = [threads.submit(run, epochs) for epochs in (*halves, *(h[::-1] for h in halves))]
+        for one in running:
+            one.result()
+        assert other.read("standings_due").empty
+        pd.testing.assert_frame_equal(standings(other), alone, check_exact=True)
 
 
 def test_a_mark_that_was_renewed_stores_nothing(warehouse: Warehouse, computed: Computed) -> None:
