@@ -16,6 +16,7 @@ from valmon_pipeline.config import (
     load_settings,
 )
 from valmon_pipeline.errors import ConfigurationError
+from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline_tests.config.conftest import Load, Mistakes
 
 
@@ -300,3 +301,31 @@ class TestFindingTheFile:
         path.write_bytes("network: é".encode("latin-1"))
         with pytest.raises(ConfigurationError, match="not a text file in UTF-8"):
             load_settings(path, {})
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("critical_below: 0.95", "critical_below must not be above degraded_below"),
+        (
+            "critical_missed_streak: 1",
+            "critical_missed_streak must not be less than degraded_missed_streak",
+        ),
+        ("window_epochs: 4", "critical_missed_streak must not be more than window_epochs"),
+        ("window_epochs: 20", "minimum_judged_epochs must not be more than window_epochs"),
+    ],
+)
+def test_thresholds_that_contradict_each_other_are_a_mistake(
+    load: Load, written: str, told: str
+) -> None:
+    with pytest.raises(InvalidConfigurationError) as caught:
+        load(f"scoring:\n  {written}\n")
+    assert told in str(caught.value)
+
+
+def test_scoring_rules_are_those_of_the_settings(load: Load) -> None:
+    assert load("").scoring.rules == StandingRules()
+    rules = load("scoring: {half_life_epochs: 7.5, window_epochs: 30, degraded_below: 0.8}").scoring
+    assert rules.rules.half_life_epochs == 7.5
+    assert rules.rules.window_epochs == 30
+    assert rules.rules.health.degraded_below == 0.8
