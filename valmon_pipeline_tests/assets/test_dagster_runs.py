@@ -30,7 +30,7 @@ from valmon_pipeline.pipeline import pipeline_of
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.faulty_node import Faults
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
-from valmon_pipeline_tests.recording import devnet
+from valmon_pipeline_tests.recording import LAST_EPOCH, devnet
 
 
 class Deployment:
@@ -412,6 +412,26 @@ class TestRegistry:
         assert check.metadata["unknown_count"].value == 2
         assert check.description == f"not in the registry: 4711, {nobody}"
         assert result.success
+
+    def test_a_changed_label_ends_where_the_chain_is_and_the_old_one_stays(
+        self, instance: dg.DagsterInstance, database_url: str, node_url: str
+    ) -> None:
+        with fresh_warehouse(database_url) as warehouse:
+            for operator in ("a", "b", "b"):
+                listed = f'[{{"index": 0, "labels": ["operator:{operator}"]}}]'
+                environ = environment(warehouse, node_url)
+                environ |= {"VALMON_WATCH": "listed", "VALMON_VALIDATORS": listed}
+                settings = load_settings(environ=environ)
+                deployment = Deployment(instance, warehouse, settings, database_url)
+                result = deployment.run(REFRESH_VALIDATORS)
+                assert result.success
+                deployment.pipeline.warehouse.database.close()
+            history = warehouse.read("validator_labels")
+        assert history["value"].tolist() == ["a", "b"]
+        first, head = history["from_epoch"].tolist()
+        assert first == 0
+        assert history["until_epoch"].fillna(-1).tolist() == [head, -1]
+        assert head > LAST_EPOCH
 
 
 class TestHistory:
