@@ -18,7 +18,10 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS: Final = ("decode_rewards", "attestation_outcomes", "store_frame", "scores", "backfill")
+BENCHMARKS: Final = (
+    *("decode_rewards", "attestation_outcomes", "store_frame"),
+    *("accounts", "scores", "backfill"),
+)
 _FIGURE: Final = re.compile(
     r"(?P<name>[A-Za-z][A-Za-z ]*?)\s+(?P<value>-?[\d.]+)(?: (?P<unit>\w+))? "
     r"\((?:target:? ?)?(?:(?P<limit>(?:<|at most) [\d.]+)|no target)\)"

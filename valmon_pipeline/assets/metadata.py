@@ -98,15 +98,15 @@ def _attestation_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
 
 def _balance_ledger(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
     moved = {name: int(frame[name].sum()) for name in COMPONENTS}
-    unexplained = frame["residual_class"] == ResidualClass.UNEXPLAINED.value
+    classes = frame["residual_class"].value_counts()
     lines = ["| | gwei |", "|---|---|", f"| opening | {int(frame['opening_balance'].sum()):,} |"]
     lines += [f"| {name.replace('_', ' ')} | {gwei:+,} |" for name, gwei in moved.items() if gwei]
     lines.append(f"| residual | {int(frame['residual'].sum()):+,} |")
     lines.append(f"| closing | {int(frame['closing_balance'].sum()):,} |")
     return {
         "ledger": dg.MetadataValue.md("\n".join(lines)),
-        "residuals": int((frame["residual"] != 0).sum()),
-        "unexplained": int(unexplained.sum()),
+        "unexplained": int(classes[ResidualClass.UNEXPLAINED.value]),
+        **{f"residual_{name}": int(count) for name, count in classes.items() if count},
     }
 
 

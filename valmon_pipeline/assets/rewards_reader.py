@@ -73,9 +73,11 @@ class RewardsReader:
             return known
         try:
             return await self.attestations(epoch - 1, watched, everyone=everyone)
-        except (ObjectUnavailableError, MalformedAnswerError) as error:
+        except ObjectUnavailableError as error:
+            logger.info("the ledger of epoch %d lacks attestation rewards: %s", epoch, error)
+        except MalformedAnswerError as error:
             logger.warning("the ledger of epoch %d lacks attestation rewards: %s", epoch, error)
-            return None
+        return None
 
     async def blocks(
         self,
