@@ -1,17 +1,12 @@
 """Dagster's storage on a real PostgreSQL, filled by real runs, pruned; and when days are due."""
 
 # No postponed annotations here: Dagster reads what an asset returns at definition time.
-import uuid
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
-import psycopg
 import pytest
-import sqlalchemy as sa
-from psycopg import sql
 
 from valmon_pipeline.automation import dagster_pruning
 from valmon_pipeline.automation.dagster_pruning import prune
@@ -30,23 +25,6 @@ from valmon_pipeline_tests.conftest import DEVNET
 NETWORK = "testnet"
 KEY = dg.AssetKey([NETWORK, "blocks"])
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@pytest.fixture
-def instance(database_url: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance with a database of its own."""
-    name = f"dagster_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = sa.make_url(database_url).set(drivername="postgresql+psycopg2", database=name)
-    (tmp_path / "dagster.yaml").write_text(
-        "storage:\n  postgres:\n    postgres_url: "
-        f"'{url.render_as_string(hide_password=False)}'\ntelemetry: {{enabled: false}}\n"
-    )
-    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
-        yield made
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def blocks_asset() -> dg.AssetsDefinition:
