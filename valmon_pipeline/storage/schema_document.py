@@ -40,9 +40,11 @@ keys: an epoch is stored and dropped by itself, and PostgreSQL would check each 
 against tables that the same transaction writes. The lines of the diagram say which columns belong
 together.
 
-The large tables have no index besides their key. A second one would nearly double the cost of
-storing, and questions about one validator name the epochs they want, which the key (epoch,
-validator_index) finds with one probe each.
+The large tables (a row per validator and epoch) have no index besides their key. A second one would
+nearly double the cost of storing, and questions about one validator name the epochs they want,
+which the key (epoch, validator_index) finds with one probe each. Tables that hold few rows of an
+epoch have an index behind each question that their key does not answer; `valmon_pipeline/storage/
+queries` asks them, and tests look at the plans.
 """
 
 _DIALECT: Final[sa.Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -87,7 +89,8 @@ def _section(contract: TableContract) -> str:
         f"- Key: {', '.join(f'`{name}`' for name in contract.key)}; {kept}.",
         *(
             f"- {'Unique index' if index.unique else 'Index'} "
-            f"({', '.join(f'`{name}`' for name in index.columns)}): {index.reason}"
+            f"({', '.join(f'`{name}`' for name in index.columns)})"
+            f"{'' if index.where is None else f' where `{index.where}`'}: {index.reason}"
             for index in INDEXES
             if index.table == contract.name
         ),

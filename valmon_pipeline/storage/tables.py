@@ -31,6 +31,8 @@ class SecondaryIndex:
     columns: tuple[str, ...]
     reason: str
     unique: bool = False
+    where: str | None = None
+    """Only rows that meet this condition are in it (SQL)."""
 
 
 INDEXES: Final = (
@@ -69,6 +71,29 @@ INDEXES: Final = (
         "validator_day_summaries",
         ("validator_index", "day"),
         "The days of one validator, in its history.",
+    ),
+    SecondaryIndex(
+        "epoch_summaries",
+        ("category", "value", "epoch"),
+        "The series of one group: a row per epoch, however many groups there are. The table has a "
+        "row per group and epoch, so that the index is small.",
+    ),
+    SecondaryIndex(
+        "validator_penalties",
+        ("validator_index", "epoch"),
+        "What one validator paid, in its history. Most epochs of most validators have no row.",
+    ),
+    SecondaryIndex(
+        "block_events",
+        ("validator_index", "epoch"),
+        "What happened to one validator, in its history.",
+    ),
+    SecondaryIndex(
+        "block_events",
+        ("target_index", "epoch"),
+        "Consolidations into one validator, and slashings that it is paid for; the few rows that "
+        "have a target.",
+        where="target_index IS NOT NULL",
     ),
 )
 """The large tables have no index besides their key (epoch, validator_index): a second one would
@@ -137,7 +162,12 @@ def _table(contract: TableContract, metadata: sa.MetaData) -> sa.Table:
         table.append_constraint(sa.CheckConstraint(sa.column("only_row"), name="only_row"))
     for index in INDEXES:
         if index.table == contract.name:
-            sa.Index(None, *(table.c[name] for name in index.columns), unique=index.unique)
+            sa.Index(
+                None,
+                *(table.c[name] for name in index.columns),
+                unique=index.unique,
+                postgresql_where=None if index.where is None else sa.text(index.where),
+            )
     return table
 
 

@@ -11,7 +11,7 @@ import pytest
 from valmon_pipeline.assets.group_sums import epoch_summaries_frame
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.frames import conform, contract_of
-from valmon_pipeline.storage import queries
+from valmon_pipeline.storage.queries import status as status_queries
 from valmon_pipeline.storage.queries import (
     group_summary,
     storage_status,
@@ -238,7 +238,7 @@ def test_the_status_knows_epochs_gaps_rows_and_bytes(filled: Warehouse) -> None:
 def test_rows_of_large_tables_are_estimated(
     filled: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "EXACT_COUNT_BYTES", 0)
+    monkeypatch.setattr(status_queries, "EXACT_COUNT_BYTES", 0)
     with filled.database.transaction("gather statistics") as connection:
         connection.exec_driver_sql(f"ANALYZE {filled.schema}.attestation_outcomes")
     tables = {table.name: table for table in storage_status(filled).tables}

@@ -1,0 +1,73 @@
+"""What the command line, checks, reports and dashboards ask the database, and change in it.
+
+Each question has an index behind it, see docs/schema.md and the plans in the tests; amounts are
+exact gwei. One module per subject:
+
+- ``status``: what is stored. ``histories``: one validator epoch by epoch.
+- ``series``: time series by validator, group and network, in epochs, hours, days or months.
+- ``losses``: what was missed by cause. ``ledgers``: the balance ledger over a range.
+- ``events``: penalties, block events, missed proposals.
+- ``validators`` and ``labels``: who they are, and which groups they belong to.
+- ``group_summary``: totals of groups over any set of epochs.
+
+Facts are written by ``storage.warehouse`` alone.
+"""
+
+from valmon_pipeline.storage.queries.buckets import Granularity, Span
+from valmon_pipeline.storage.queries.events import (
+    missed_proposals_by_group,
+    penalties_by_group,
+    validator_events,
+    validator_penalties,
+)
+from valmon_pipeline.storage.queries.group_summary import group_summary
+from valmon_pipeline.storage.queries.histories import validator_history
+from valmon_pipeline.storage.queries.labels import (
+    Label,
+    close_label,
+    label_history,
+    labels_of,
+    set_label,
+)
+from valmon_pipeline.storage.queries.ledgers import (
+    ledger_by_epoch,
+    ledger_over_epochs,
+    validator_ledger,
+)
+from valmon_pipeline.storage.queries.losses import losses_by_cause
+from valmon_pipeline.storage.queries.series import group_series, network_series, validator_series
+from valmon_pipeline.storage.queries.status import (
+    StorageStatus,
+    TableStatus,
+    storage_status,
+    stored_epochs,
+)
+from valmon_pipeline.storage.queries.validators import find_validators
+
+__all__ = [
+    "Granularity",
+    "Label",
+    "Span",
+    "StorageStatus",
+    "TableStatus",
+    "close_label",
+    "find_validators",
+    "group_series",
+    "group_summary",
+    "label_history",
+    "labels_of",
+    "ledger_by_epoch",
+    "ledger_over_epochs",
+    "losses_by_cause",
+    "missed_proposals_by_group",
+    "network_series",
+    "penalties_by_group",
+    "set_label",
+    "storage_status",
+    "stored_epochs",
+    "validator_events",
+    "validator_history",
+    "validator_ledger",
+    "validator_penalties",
+    "validator_series",
+]
