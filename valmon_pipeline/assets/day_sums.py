@@ -11,15 +11,12 @@ import pandas as pd
 
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.frames.sums import sum_columns
-from valmon_pipeline.scoring.facts import FACT_COLUMNS, add_facts
+from valmon_pipeline.scoring.facts import FACT_COLUMNS, TELL_WHO, add_facts
 from valmon_pipeline.scoring.rollup import SumsByValidator
 from valmon_pipeline.storage.warehouse import Warehouse
 
 ROWS_AT_ONCE: Final = 500_000
 """About how many rows of a table are in memory at once, whatever the length of the day."""
-
-_TELL_WHO: Final = ("effectiveness_scores", "balance_ledger")
-"""Who is in these tables was watched: had duties or rewards, or a balance."""
 
 
 def day_summaries_frame(
@@ -44,7 +41,7 @@ def day_summaries_frame(
             table: warehouse.read(table, epochs=piece, columns=columns)
             for table, columns in FACT_COLUMNS.items()
         }
-        for table in _TELL_WHO:
+        for table in TELL_WHO:
             sums.include(facts[table]["validator_index"].to_numpy(np.int64))
         add_facts(sums, facts)
         balances.add(facts["balance_ledger"])

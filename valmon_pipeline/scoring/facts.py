@@ -57,6 +57,9 @@ FACT_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """The tables that are summed up, and the columns of them that it takes."""
 
+TELL_WHO: Final = ("effectiveness_scores", "balance_ledger")
+"""Who is in these tables was watched: had duties or rewards, or a balance."""
+
 
 def add_facts(sums: SumsByValidator, facts: Mapping[str, pd.DataFrame]) -> None:
     """Add the rows of ``facts`` (by table, ``FACT_COLUMNS`` at least) to the sums of validators.

@@ -19,6 +19,7 @@ from valmon_pipeline.chain.status import ValidatorStatus
 from valmon_pipeline.frames import conform
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.frames.sums import sum_columns
+from valmon_pipeline.scoring.facts import PENALTY_TYPES
 from valmon_pipeline.storage.queries import (
     Granularity,
     Span,
@@ -26,11 +27,10 @@ from valmon_pipeline.storage.queries import (
     group_series,
     group_summary,
     ledger_by_epoch,
+    ledger_of_validators,
     ledger_over_epochs,
     losses_by_cause,
-    missed_proposals_by_group,
     network_series,
-    penalties_by_group,
     validator_events,
     validator_ledger,
     validator_penalties,
@@ -185,6 +185,7 @@ def test_days_whose_epochs_are_gone_come_from_their_summaries(
     tables = (
         *("attestation_outcomes", "attestation_rewards", "effectiveness_scores", "sync_duties"),
         *("sync_rewards", "proposer_duties", "block_rewards", "network_epochs"),
+        *("balance_ledger", "validator_penalties"),
     )
     with warehouse.database.engine.connect() as connection, connection.begin() as transaction:
         for table in tables:
@@ -297,7 +298,7 @@ def test_epochs_that_are_not_stored_are_a_gap_in_the_ledger(warehouse: Warehouse
 def test_a_validators_ledger_runs_from_balance_to_balance(warehouse: Warehouse) -> None:
     for index in (0, 9, 16, 121):
         rows = validator_ledger(warehouse, index, SPAN)
-        some = ledger_by_epoch(warehouse, SPAN, validators=[index])
+        some = ledger_of_validators(warehouse, [index], SPAN)
         assert rows["closing_balance"].tolist() == some["closing_balance"].tolist()
         assert rows["opening_balance"].tolist()[1:] == rows["closing_balance"].tolist()[:-1]
 
@@ -310,10 +311,9 @@ def test_penalties_and_events_of_one_are_among_those_of_all(warehouse: Warehouse
         assert len(ours) == counts[index]
         theirs = penalties.loc[penalties["validator_index"] == index, "penalty_gwei"]
         assert ours["penalty_gwei"].sum() == theirs.sum()
-    by_group = penalties_by_group(warehouse, SPAN, "operator")
-    assert by_group["penalty_gwei"].sum() == penalties["penalty_gwei"].sum() > 0
-    everybody = penalties_by_group(warehouse, SPAN)
-    assert everybody["count"].sum() == len(penalties)
+    series = group_series(warehouse, SPAN, Granularity.MONTH, "operator")
+    summed_up = sum(series[f"penalty_{kind}"].sum() for kind in PENALTY_TYPES)
+    assert summed_up == penalties["penalty_gwei"].sum() > 0
     events = warehouse.read("block_events")
     both = pd.concat([events["validator_index"], events["target_index"]]).dropna()
     concerned = both.unique().tolist()
@@ -332,10 +332,8 @@ def test_penalties_and_events_of_one_are_among_those_of_all(warehouse: Warehouse
 def test_missed_proposals_are_estimated(warehouse: Warehouse) -> None:
     rewards = warehouse.read("block_rewards")
     missed = rewards[rewards["outcome"] != "proposed"]
-    by_group = missed_proposals_by_group(warehouse, SPAN, "operator")
-    assert by_group["proposals_missed"].sum() == len(missed) > 0
-    assert by_group["missed_estimate"].sum() == missed["missed_estimate"].sum()
-    series = group_series(warehouse, SPAN, Granularity.MONTH)
+    series = group_series(warehouse, SPAN, Granularity.EPOCH)
+    assert series["proposal_missed_estimate"].sum() == missed["missed_estimate"].sum() > 0
     assert (series["proposals_due"] - series["proposals_proposed"]).sum() == len(missed)
 
 

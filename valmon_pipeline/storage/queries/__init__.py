@@ -6,7 +6,7 @@ exact gwei. One module per subject:
 - ``status``: what is stored. ``histories``: one validator epoch by epoch.
 - ``series``: time series by validator, group and network, in epochs, hours, days or months.
 - ``losses``: what was missed by cause. ``ledgers``: the balance ledger over a range.
-- ``events``: penalties, block events, missed proposals.
+- ``events``: penalties and block events of a validator.
 - ``validators`` and ``labels``: who they are, and which groups they belong to.
 - ``group_summary``: totals of groups over any set of epochs.
 
@@ -15,8 +15,6 @@ Facts are written by ``storage.warehouse`` alone.
 
 from valmon_pipeline.storage.queries.buckets import Granularity, Span
 from valmon_pipeline.storage.queries.events import (
-    missed_proposals_by_group,
-    penalties_by_group,
     validator_events,
     validator_penalties,
 )
@@ -31,6 +29,7 @@ from valmon_pipeline.storage.queries.labels import (
 )
 from valmon_pipeline.storage.queries.ledgers import (
     ledger_by_epoch,
+    ledger_of_validators,
     ledger_over_epochs,
     validator_ledger,
 )
@@ -57,11 +56,10 @@ __all__ = [
     "label_history",
     "labels_of",
     "ledger_by_epoch",
+    "ledger_of_validators",
     "ledger_over_epochs",
     "losses_by_cause",
-    "missed_proposals_by_group",
     "network_series",
-    "penalties_by_group",
     "set_label",
     "storage_status",
     "stored_epochs",

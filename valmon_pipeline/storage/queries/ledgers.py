@@ -15,68 +15,72 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from psycopg import sql
+import sqlalchemy as sa
 
-from valmon_pipeline.frames.balance_ledger import COMPONENTS
-from valmon_pipeline.scoring.groups import EVERYBODY, UNLABELLED
-from valmon_pipeline.storage.database import driver_connection
+from valmon_pipeline.scoring.facts import LEDGER_SUMS
+from valmon_pipeline.scoring.groups import EVERYBODY
 from valmon_pipeline.storage.queries.buckets import Span
-from valmon_pipeline.storage.queries.label_join import LABEL_JOIN
+from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.warehouse import Warehouse
 
-AMOUNTS: Final = ("opening_balance", *COMPONENTS, "full_withdrawals", "residual", "closing_balance")
-FLOWS: Final = (*COMPONENTS, "full_withdrawals", "residual")
+FLOWS: Final = LEDGER_SUMS
 """What adds up over epochs; balances do not."""
 
+_SOME: Final = "some"
+_COLUMNS: Final = ("value", "epoch", "validators", "opening_balance", *FLOWS, "closing_balance")
 
-def ledger_by_epoch(
-    warehouse: Warehouse,
-    span: Span,
-    category: str = EVERYBODY[0],
-    validators: Sequence[int] | None = None,
-) -> pd.DataFrame:
+
+def ledger_by_epoch(warehouse: Warehouse, span: Span, category: str = EVERYBODY[0]) -> pd.DataFrame:
     """A row per group and stored epoch, in this order: ``value``, ``epoch``, ``validators``, and
-    every amount of ``balance_ledger`` summed up, exactly (gwei).
-
-    Groups are the values of ``category`` that held in each epoch, '' for those without one; of the
-    category ``all`` there is one. Only ``validators`` count, if given.
+    every amount of ``balance_ledger`` summed up (gwei): from ``epoch_summaries``, whose groups they
+    are, also beyond retention.
 
     Raises:
         StorageError: the database is away or refuses.
     """
-    everybody = category == EVERYBODY[0]
-    identifiers = {
-        name: sql.Identifier(warehouse.schema, name)
-        for name in ("balance_ledger", "validator_labels")
-    }
-    query = sql.SQL(
-        "SELECT {label} AS value, facts.epoch, count(*), {sums} FROM {balance_ledger} AS facts "
-        "{join} WHERE facts.epoch BETWEEN %(first)s AND %(last)s {condition} "
-        "GROUP BY 1, 2 ORDER BY 1, 2"
-    ).format(
-        label=sql.SQL("%(everybody)s::text" if everybody else "coalesce(labels.value, %(none)s)"),
-        sums=sql.SQL(", ").join(
-            sql.SQL("sum(facts.{})::bigint").format(sql.Identifier(name)) for name in AMOUNTS
-        ),
-        join=sql.SQL("" if everybody else LABEL_JOIN).format(**identifiers),
-        condition=sql.SQL(
-            "" if validators is None else "AND facts.validator_index = ANY(%(validators)s)"
-        ),
-        **identifiers,
+    sums = table_of(warehouse.schema, "epoch_summaries").c
+    statement = (
+        sa.select(
+            *(sums.value, sums.epoch, sums.validators, sums.opening_balance),
+            *(sums[f"ledger_{name}"] for name in FLOWS),
+            sums.closing_balance,
+        )
+        .where(sums.category == category, sums.epoch.between(span.first, span.last))
+        .order_by(sums.value, sums.epoch)
     )
-    parameters = {
-        "first": span.first,
-        "last": span.last,
-        "category": category,
-        "everybody": EVERYBODY[1],
-        "none": UNLABELLED,
-        "validators": None if validators is None else [int(index) for index in validators],
-    }
     with warehouse.database.transaction("read the ledger of groups") as connection:
-        rows = driver_connection(connection).execute(query, parameters).fetchall()
-    read = pd.DataFrame(rows, columns=["value", "epoch", "validators", *AMOUNTS], dtype=object)
-    whole = ["epoch", "validators", *AMOUNTS]
-    return read.astype({"value": "str"} | dict.fromkeys(whole, "int64"))
+        rows = connection.execute(statement).all()
+    return _typed([tuple(row) for row in rows])
+
+
+def ledger_of_validators(
+    warehouse: Warehouse, validators: Sequence[int], span: Span
+) -> pd.DataFrame:
+    """The same of some validators as one group, from ``balance_ledger``, until retention.
+
+    Raises:
+        StorageError: the database is away or refuses.
+    """
+    ledger = table_of(warehouse.schema, "balance_ledger").c
+
+    def total(name: str) -> sa.ColumnElement[int]:
+        return sa.cast(sa.func.sum(ledger[name]), sa.BigInteger)
+
+    statement = (
+        sa.select(
+            *(sa.literal(_SOME), ledger.epoch, sa.func.count()),
+            *(total(name) for name in ("opening_balance", *FLOWS, "closing_balance")),
+        )
+        .where(
+            ledger.epoch.between(span.first, span.last),
+            ledger.validator_index.in_([int(index) for index in validators]),
+        )
+        .group_by(ledger.epoch)
+        .order_by(ledger.epoch)
+    )
+    with warehouse.database.transaction("read the ledger of validators") as connection:
+        rows = connection.execute(statement).all()
+    return _typed([tuple(row) for row in rows])
 
 
 def validator_ledger(warehouse: Warehouse, validator_index: int, span: Span) -> pd.DataFrame:
@@ -108,3 +112,8 @@ def ledger_over_epochs(by_epoch: pd.DataFrame) -> pd.DataFrame:
     total.insert(0, "opening_balance", groups["opening_balance"].first())
     total["closing_balance"] = groups["closing_balance"].last()
     return total.reset_index()
+
+
+def _typed(rows: list[tuple[object, ...]]) -> pd.DataFrame:
+    read = pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
+    return read.astype({"value": "str"} | dict.fromkeys(_COLUMNS[1:], "int64"))

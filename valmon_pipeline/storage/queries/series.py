@@ -25,7 +25,7 @@ from psycopg import sql
 
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.frames.sums import sum_columns
-from valmon_pipeline.scoring.facts import FACT_COLUMNS, add_facts
+from valmon_pipeline.scoring.facts import FACT_COLUMNS, TELL_WHO, add_facts
 from valmon_pipeline.scoring.groups import EVERYBODY
 from valmon_pipeline.scoring.rollup import SumsByValidator
 from valmon_pipeline.storage.database import driver_connection
@@ -304,7 +304,8 @@ def _from_facts(
     for piece in _pieces(epochs, len(wanted)):
         codes = bucket_of_epoch[np.searchsorted(epochs, piece)]
         facts = {table: _coded(table, warehouse, piece, codes, wanted) for table in FACT_COLUMNS}
-        sums.include(facts["effectiveness_scores"]["validator_index"].to_numpy(np.int64))
+        for table in TELL_WHO:
+            sums.include(facts[table]["validator_index"].to_numpy(np.int64))
         add_facts(sums, facts)
     bucket, validator = np.divmod(sums.validators, max(1, len(wanted)))
     return pd.DataFrame(

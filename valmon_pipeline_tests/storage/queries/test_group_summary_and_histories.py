@@ -11,13 +11,13 @@ import pytest
 from valmon_pipeline.assets.group_sums import epoch_summaries_frame
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.frames import conform, contract_of
-from valmon_pipeline.storage.queries import status as status_queries
 from valmon_pipeline.storage.queries import (
     group_summary,
     storage_status,
     stored_epochs,
     validator_history,
 )
+from valmon_pipeline.storage.queries import status as status_queries
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.conftest import DEVNET
 from valmon_pipeline_tests.sample_frames import sample_frame

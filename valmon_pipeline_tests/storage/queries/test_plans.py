@@ -17,10 +17,11 @@ from valmon_pipeline.storage.queries import (
     Span,
     find_validators,
     group_series,
+    group_summary,
     label_history,
     labels_of,
     ledger_by_epoch,
-    missed_proposals_by_group,
+    ledger_of_validators,
     network_series,
     validator_events,
     validator_history,
@@ -68,15 +69,9 @@ QUESTIONS: dict[str, tuple[Ask, set[str]]] = {
     ),
     "labels of a validator": (lambda w: labels_of(w, 5), set()),
     "history of its labels": (lambda w: label_history(w, [5]), set()),
-    # Whole epochs of whole groups: all their rows are wanted, but of no other child.
-    "ledger of groups": (
-        lambda w: ledger_by_epoch(w, Span(30, 31), "operator"),
-        {"validator_labels"},
-    ),
-    "missed proposals of groups": (
-        lambda w: missed_proposals_by_group(w, Span(30, 31), "operator"),
-        {"validator_labels"},
-    ),
+    "ledger of groups": (lambda w: ledger_by_epoch(w, SPAN, "operator"), set()),
+    "ledger of some validators": (lambda w: ledger_of_validators(w, [5, 6], SPAN), set()),
+    "totals of groups": (lambda w: group_summary(w, [30, 31], "operator"), set()),
 }
 """What is asked, and the tables that may be read from end to end."""
 
