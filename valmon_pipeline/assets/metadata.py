@@ -174,11 +174,13 @@ def _effectiveness_scores(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame
 
 def _epoch_summaries(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
     """The groups by category, best reward effectiveness first, those without any at the end."""
-    shown = frame.assign(
+    # The table has far more columns than are shown, and is copied and sorted here.
+    shown = frame[["category", "value", "validators", "missed"]].assign(
         effectiveness=frame["attestation_effectiveness_sum"]
         / frame["attestation_effectiveness_duties"],
         of_ideal=frame["scored_reward"] / frame["scored_ideal_reward"].replace(0, np.nan),
-    ).sort_values(["category", "of_ideal"], ascending=[True, False], na_position="last")
+    )
+    shown = shown.sort_values(["category", "of_ideal"], ascending=[True, False], na_position="last")
     lines = ["| group | validators | missed | effectiveness | of ideal |", "|---|---|---|---|---|"]
     for row in shown.head(_GROUPS_SHOWN).itertuples():
         name = f"{row.category!s}: {str(row.value) or '(no label)'}".replace("|", "\\|")
