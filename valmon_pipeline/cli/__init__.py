@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from valmon_pipeline.cli import administration, backfill, maintenance, nodes, reports, rescore, up
+from valmon_pipeline.cli import (
+    administration,
+    backfill,
+    maintenance,
+    nodes,
+    report,
+    reports,
+    rescore,
+    up,
+)
 from valmon_pipeline.cli.application import app, complain
 from valmon_pipeline.deployment.interrupts import interruptible
 from valmon_pipeline.errors import ConfigurationError, ValmonError
@@ -16,6 +25,7 @@ __all__ = [
     "main",
     "maintenance",
     "nodes",
+    "report",
     "reports",
     "rescore",
     "up",

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from io import StringIO
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +19,13 @@ from valmon_pipeline.assets.day_summaries import sum_up_day
 from valmon_pipeline.assets.label_history import merge_labels, no_labels
 from valmon_pipeline.assets.materialization import EpochMaterializer
 from valmon_pipeline.chain.status import ValidatorStatus
+from valmon_pipeline.errors import ConfigurationError
 from valmon_pipeline.frames import conform
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.frames.sums import sum_columns
+from valmon_pipeline.reporting.files import to_csv, write_parquet
+from valmon_pipeline.reporting.page import page
+from valmon_pipeline.reporting.report import group_report, report_span, validator_report
 from valmon_pipeline.scoring.facts import PENALTY_TYPES
 from valmon_pipeline.storage.queries import (
     Granularity,
@@ -374,3 +381,48 @@ def test_validators_are_found_by_everything_that_names_them(warehouse: Warehouse
     assert by_label["validator_index"].tolist() == of_b["validator_index"].tolist()
     assert find_validators(warehouse, indices=[]).empty
     assert len(find_validators(warehouse)) == count
+
+
+def test_a_report_holds_every_group_and_everybody_exactly(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    report = group_report(warehouse, SPAN, "operator")
+    groups = report.groups.set_index("group")
+    assert groups.index.tolist() == ["", "a", "b", "all"]
+    for name in (*EXACT, "earned", "opening_balance", "closing_balance"):
+        parts, total = groups[name].iloc[:3], groups[name].iloc[3]
+        assert pd.isna(total) or sum(parts.tolist()) == total, name
+    for _, row in groups.iterrows():
+        flows = [f"ledger_{name}" for name in (*COMPONENTS, "residual")]
+        explained = sum(int(row[name]) for name in ("opening_balance", *flows, "moved", "gaps"))
+        assert explained == row["closing_balance"]
+    read = pd.read_csv(StringIO(to_csv(report.groups)), keep_default_na=False)
+    assert read["reward"].tolist() == report.groups["reward"].tolist()
+    write_parquet(report.groups, tmp_path / "report.parquet")
+    with duckdb.connect() as connection:
+        query = "SELECT reward, effective_balance_epochs, cost FROM read_parquet(?)"
+        stored = connection.execute(query, [str(tmp_path / "report.parquet")]).fetchall()
+    wanted = report.groups[["reward", "effective_balance_epochs", "cost"]].astype(object)
+    expected = wanted.where(wanted.notna(), None).itertuples(index=False, name=None)
+    assert stored == list(expected)
+    text = page(report)
+    assert "http" not in text
+    assert "<script" not in text
+    assert f"{groups['closing_balance'].iloc[3]:,}" in text
+
+
+def test_a_report_of_validators_has_each_and_all_of_them(warehouse: Warehouse) -> None:
+    report = validator_report(warehouse, SPAN, [0, 9])
+    groups = report.groups.set_index("group")
+    assert groups.index.tolist() == ["0", "9", "all"]
+    assert groups["reward"].iloc[2] == groups["reward"].iloc[:2].sum()
+    assert groups["validators"].tolist() == [1, 1, 2]
+
+
+def test_a_report_takes_days_and_epochs(warehouse: Warehouse) -> None:
+    assert report_span(warehouse, "2025-12-01", "2025-12-01") == Span(12, 17)
+    assert report_span(warehouse, "9", "2025-12-01") == Span(9, 17)
+    with pytest.raises(ConfigurationError, match="neither an epoch nor a day"):
+        report_span(warehouse, "soon", "17")
+    with pytest.raises(ConfigurationError, match="holds no epoch"):
+        report_span(warehouse, "9", "8")
