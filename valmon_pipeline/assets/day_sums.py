@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.frames.conform import conform
-from valmon_pipeline.frames.sums import sum_columns
+from valmon_pipeline.frames.sums import SUM_NAMES
 from valmon_pipeline.scoring.facts import FACT_COLUMNS, TELL_WHO, add_facts
 from valmon_pipeline.scoring.rollup import SumsByValidator
 from valmon_pipeline.storage.warehouse import Warehouse
@@ -58,7 +58,7 @@ def day_summaries_frame(
             "epochs": everybody(len(stored)),
             "complete": everybody(len(stored) == len(due)),
             "finalized": everybody(bool(epochs["finalized"].all())),
-            **{name: sums.total(name) for name in sum_columns()},
+            **{name: sums.total(name) for name in SUM_NAMES},
             "opening_balance": balances.opening.reindex(validators),
             "closing_balance": balances.closing.reindex(validators),
         },

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.frames.conform import conform
-from valmon_pipeline.frames.sums import sum_columns
+from valmon_pipeline.frames.sums import SUM_NAMES
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 from valmon_pipeline.scoring.facts import add_facts
 from valmon_pipeline.scoring.groups import groups_in_epoch
@@ -45,7 +45,7 @@ def epoch_summaries_frame(
             "category": np.array([category for category, _ in groups.names], dtype=object),
             "value": np.array([value for _, value in groups.names], dtype=object),
             "validators": groups.total(np.ones(len(sums.validators), dtype=np.int64)),
-            **{name: groups.total(sums.total(name)) for name in sum_columns()},
+            **{name: groups.total(sums.total(name)) for name in SUM_NAMES},
             **{name: groups.total(sums.total(name)) for name in _BALANCES},
             "formula_version": np.full(len(groups.names), FORMULA_VERSION),
         },

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from valmon_pipeline.errors import StorageError
-from valmon_pipeline.frames.sums import sum_columns
+from valmon_pipeline.frames.sums import SUM_NAMES
 from valmon_pipeline.scoring.facts import FACT_COLUMNS, TELL_WHO, add_facts
 from valmon_pipeline.scoring.groups import EVERYBODY
 from valmon_pipeline.scoring.rollup import SumsByValidator
@@ -118,14 +118,14 @@ def group_series(
         "GROUP BY 1, 2 ORDER BY 1, 2"
     ).format(
         bucket=bucket_sql(network, by),
-        sums=sql.SQL(", ").join(_summed(name) for name in sum_columns()),
+        sums=sql.SQL(", ").join(_summed(name) for name in SUM_NAMES),
         table=sql.Identifier(warehouse.schema, "epoch_summaries"),
         condition=sql.SQL("" if value is None else "AND value = %(value)s"),
     )
     parameters = {"category": category, "value": value, "first": span.first, "last": span.last}
     with warehouse.database.transaction("read a series of groups") as connection:
         rows = driver_connection(connection).execute(query, parameters).fetchall()
-    names = ["bucket", "value", "epochs", "validators", *sum_columns()]
+    names = ["bucket", "value", "epochs", "validators", *SUM_NAMES]
     read = pd.DataFrame(rows, columns=names, dtype=object)
     starts = read["bucket"].to_numpy("datetime64[ms]")
     epochs = read["epochs"].to_numpy(np.int64)
@@ -135,7 +135,7 @@ def group_series(
                 **bucket_columns(network, starts, epochs, by),
                 "value": read["value"].astype("str"),
                 "validators": read["validators"].to_numpy(np.int64),
-                **{name: _typed(name, read[name]) for name in sum_columns()},
+                **{name: _typed(name, read[name]) for name in SUM_NAMES},
             }
         )
     )
@@ -312,7 +312,7 @@ def _from_facts(
         {
             "bucket": buckets[bucket] if len(buckets) else np.zeros(0, dtype="datetime64[ms]"),
             "validator_index": wanted[validator] if len(wanted) else validator,
-            **{name: _nullable(sums.total(name)) for name in sum_columns()},
+            **{name: _nullable(sums.total(name)) for name in SUM_NAMES},
         }
     )
 
@@ -350,7 +350,7 @@ def _from_days(
     """The stored sums of days in the form of ``_from_facts``."""
     summaries = table_of(warehouse.schema, "validator_day_summaries")
     dates = [day.astype("datetime64[D]").item() for day in days]
-    names = ["day", "validator_index", *sum_columns()]
+    names = ["day", "validator_index", *SUM_NAMES]
     with warehouse.database.transaction("read sums of days") as connection:
         rows = connection.execute(
             sa.select(*(summaries.c[name] for name in names))
@@ -365,7 +365,7 @@ def _from_days(
             "validator_index": read["validator_index"].to_numpy(np.int64),
             **{
                 name: read[name].astype("float64" if name in REAL else "Int64")
-                for name in sum_columns()
+                for name in SUM_NAMES
             },
         }
     )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valmon_pipeline.frames.sums import sum_columns
+from valmon_pipeline.frames.sums import SUM_NAMES, sum_columns
 
 UNBOUNDED: Final = ("attestation_effectiveness_weight", "effective_balance_epochs")
 """Balances summed up over epochs outgrow 64 bits within two months of mainnet: they are Python
@@ -64,7 +64,7 @@ def add_up(sums: pd.DataFrame, groups: npt.NDArray[np.int64], count: int) -> dic
     A sum one of whose rows is NULL is NULL. Floats are added up in the order of the rows.
     """
     totals: dict[str, Any] = {}
-    for name in sum_columns():
+    for name in SUM_NAMES:
         column = sums[name]
         if name in REAL:
             total = np.zeros(count)
