@@ -102,6 +102,7 @@ class _Judge:
         self._index = indices_of_pubkeys(after, _pubkeys(blocks))
         self._exits_explained: set[int] = set()
         self._slashings_explained: set[int] = set()
+        self._switches_explained: set[int] = set()
 
     def events(self, block: Block) -> Iterator[_Event]:
         """The events of a block in the order in which the specification processes them."""
@@ -193,15 +194,23 @@ class _Judge:
         return started
 
     def _switches(self, index: int | None, address: bytes) -> bool | None:
+        """Whether the request is what changed the credentials: the first that may have."""
         rows = self._rows(index)
-        if rows is None:
+        if rows is None or index is None:
             return None
         before, after = rows
         prefixes = (
             int(self._before.withdrawal_credentials[before, 0]),
             int(self._after.withdrawal_credentials[after, 0]),
         )
-        return self._owns(before, address) and prefixes == (EXECUTION_PREFIX, COMPOUNDING_PREFIX)
+        switched = (
+            prefixes == (EXECUTION_PREFIX, COMPOUNDING_PREFIX)
+            and index not in self._switches_explained
+            and self._owns(before, address)
+        )
+        if switched:
+            self._switches_explained.add(index)
+        return switched
 
     def _may_withdraw(self, index: int | None, address: bytes) -> bool | None:
         """Whether the request fulfils the conditions of ``process_withdrawal_request`` that the

@@ -153,6 +153,13 @@ def test_a_switch_shows_in_the_credentials(prefixes: tuple[int, int], effective:
     assert event.effective is effective
 
 
+def test_only_the_first_of_two_switches_takes_effect() -> None:
+    before, after = (validators(1, prefix=prefix) for prefix in (1, 2))
+    switch = ConsolidationRequest(ADDRESS, key(0), key(0))
+    found = events(Operations(consolidation_requests=(switch, switch)), before, after)
+    assert [event.effective for event in found] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("prefix", "balance", "exit_epoch", "effective"),
     [
