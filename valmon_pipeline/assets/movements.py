@@ -179,8 +179,15 @@ class _Bookkeeper:
             row = None if event.validator_index is None else self._row(event.validator_index)
             if booked is None or row is None or not event.effective or not event.amount:
                 continue
+            if event.event_type is EventType.DEPOSIT and self._queues_deposits(event.slot):
+                continue
             stage, component, sign = booked
             yield Postings.one(row, event.slot, stage, component, sign * event.amount)
+
+    def _queues_deposits(self, slot: int) -> bool:
+        """Since Electra the last deposits of the old bridge are queued as all others are
+        (consensus-specs, ``apply_deposit``)."""
+        return self._spec.fork_at_epoch(self._spec.epoch_of(slot)) >= Fork.ELECTRA
 
     # What follows from the balance of the moment, or from the queues.
 

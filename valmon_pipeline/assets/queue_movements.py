@@ -16,6 +16,7 @@ import numpy as np
 from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.beacon.answers import PendingConsolidations, PendingDeposit
 from valmon_pipeline.chain.block_events import BlockEvent, EventType
+from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.validator_lookup import indices_of_pubkeys
@@ -45,7 +46,7 @@ def applied_deposits(
     queued = [_entry(pending) for pending in queues.deposits_at_start]
     for event in events:
         if event.slot < end:
-            queued += _appended(registry, event)
+            queued += _appended(spec, registry, event)
     # The block at the end appends after the transition.
     left = Counter(_entry(pending) for pending in queues.deposits_at_end if pending.slot != end)
     index = indices_of_pubkeys(registry, {pubkey for pubkey, _, _ in queued})
@@ -64,14 +65,17 @@ def _entry(pending: PendingDeposit) -> _Entry:
     return pending.deposit.pubkey, pending.deposit.amount, pending.slot
 
 
-def _appended(registry: ValidatorRegistry, event: BlockEvent) -> list[_Entry]:
-    """What an event of a block appends to the queue: a request's deposit, or (as of slot 0) what a
-    switch to compounding credentials moved out of the balance."""
+def _appended(spec: ChainSpec, registry: ValidatorRegistry, event: BlockEvent) -> list[_Entry]:
+    """What an event of a block appends to the queue: a request's deposit, or (as of slot 0) one of
+    the old bridge, or what a switch to compounding credentials moved out of the balance."""
     if not event.effective or not event.amount:
         return []
     if event.event_type is EventType.DEPOSIT_REQUEST:
         slot = event.slot
-    elif event.event_type is EventType.COMPOUNDING_REQUEST:
+    elif event.event_type is EventType.COMPOUNDING_REQUEST or (
+        event.event_type is EventType.DEPOSIT
+        and spec.fork_at_epoch(spec.epoch_of(event.slot)) >= Fork.ELECTRA
+    ):
         slot = 0
     else:
         return []

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from valmon_pipeline.assets.movements import epoch_movements
 from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.chain.block_events import EventType
 from valmon_pipeline.devnet.simulator import Simulation, simulated_node
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, compute
@@ -183,6 +187,23 @@ def test_requests_that_the_chain_ignored_took_no_effect(
     # Of requests by others nothing is stored: validators 28 and 29 are watched only among all.
     watched = {index for answers in simulated.answers.values() for index in answers.watched}
     assert found == {each for each in ignored if 28 in watched or each[1] != "Consolidation"}
+
+
+def test_a_bridge_deposit_since_electra_is_queued(simulated: Computed) -> None:
+    """As on the real chains for some days after the upgrade, until the old bridge was drained."""
+    slot = 46  # validator 33 is topped up
+    answers = simulated.answers[simulated.spec.epoch_of(slot)]
+    block = answers.blocks[slot]
+    assert len(block.operations.deposit_requests) == 1
+    operations = block.operations
+    bridged = replace(
+        block,
+        operations=replace(operations, deposits=operations.deposit_requests, deposit_requests=()),
+    )
+    instead = replace(answers, blocks={**answers.blocks, slot: bridged})
+    found = epoch_movements(simulated.spec, instead)
+    assert {event.event_type for event in found.events} >= {EventType.DEPOSIT}
+    assert (found.residual == epoch_movements(simulated.spec, answers).residual).all()
 
 
 def test_penalties_are_what_was_taken(simulated: Computed) -> None:
