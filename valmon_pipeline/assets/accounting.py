@@ -35,8 +35,10 @@ def ledger_of(movements: Movements) -> BalanceLedger:
 def balance_ledger_frame(
     answers: EpochAnswers, movements: Movements, ledger: BalanceLedger
 ) -> pd.DataFrame:
-    """Frame ``balance_ledger``: a row per watched validator that has or had a balance."""
-    rows = np.flatnonzero((ledger.opening_balance != 0) | (ledger.closing_balance != 0))
+    """Frame ``balance_ledger``: a row per watched validator that has or had a balance, or through
+    which any passed."""
+    moved = np.isin(np.arange(len(ledger.opening_balance)), movements.postings.row)
+    rows = np.flatnonzero((ledger.opening_balance != 0) | (ledger.closing_balance != 0) | moved)
     components = {name: amount[rows] for name, amount in ledger.components.items()}
     full = components[Component.FULL_WITHDRAWALS]
     return conform(

@@ -8,7 +8,7 @@ wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import isclose
 from typing import Any, Final
@@ -165,7 +165,7 @@ def _ideal_matches_node(
 def _reward_per_eligible_validator(
     spec: ChainSpec, answers: EpochAnswers, frames: Frames
 ) -> tuple[int, pd.DataFrame]:
-    registry = answers.registry_at_end
+    registry = replace(answers.registry_at_end, slashed=slashed_when_rewarded(spec, answers))
     eligible = np.intersect1d(
         answers.watched, registry.validator_index[is_eligible(registry, answers.epoch)]
     )

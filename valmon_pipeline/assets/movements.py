@@ -23,6 +23,7 @@ from valmon_pipeline.chain.rewards import total_active_balance
 from valmon_pipeline.chain.slashings import (
     correlation_penalty,
     is_correlation_penalty_due,
+    slashed_at_end_of_epoch,
     slashed_balance_candidates,
 )
 from valmon_pipeline.chain.spec import ChainSpec
@@ -58,7 +59,10 @@ def has_queue_effects(spec: ChainSpec, answers: EpochAnswers) -> bool:
     if spec.fork_at_epoch(answers.epoch + 1) < Fork.ELECTRA:
         return False
     movements = epoch_movements(spec, answers)
-    by_other_causes = movements.evidence.correlation_due | movements.evidence.attestation_unknown
+    by_other_causes = movements.evidence.correlation_due | (
+        movements.evidence.attestation_unknown
+        & (np.abs(movements.residual) < spec.min_deposit_amount)
+    )
     # A validator that did not exist before was credited by a deposit, of which only the size is
     # known so far.
     new = ~np.isin(movements.validator_index, answers.registry_at_start.validator_index)
@@ -209,21 +213,21 @@ class _Bookkeeper:
             )
 
     def _post_deposit_queue(self) -> None:
+        credited = []
         for applied in applied_deposits(self._spec, self._answers, self._events):
-            row = self._row(applied.validator_index)
             self._add_event(
                 EventType.DEPOSIT_APPLIED, applied.validator_index, None, applied.amount
             )
+            row = self._row(applied.validator_index)
             if row is not None:
-                self._post(
-                    Postings.one(
-                        row,
-                        self._end,
-                        Stage.PENDING_DEPOSITS,
-                        Component.DEPOSITS,
-                        applied.amount,
-                    )
-                )
+                credited.append((row, applied.amount))
+        self._post_deposits(credited)
+
+    def _post_deposits(self, credited: Sequence[tuple[int, int]]) -> None:
+        """Deposits by row and gwei, credited in the transition."""
+        rows, amounts = np.array(credited, dtype=np.int64).reshape(-1, 2).T
+        stage = Stage.PENDING_DEPOSITS
+        self._post(Postings.of(rows, self._end, stage, Component.DEPOSITS, amounts))
 
     def _post_consolidation_queue(self) -> None:
         """The smaller of balance and effective balance moves from source to target
@@ -294,12 +298,11 @@ class _Bookkeeper:
     def _post_new_validators(self) -> None:
         """A validator that did not exist before has its whole balance from deposits."""
         residual = residual_of(self._opening, self._closing, self._postings)
-        for row in np.flatnonzero(~self._existed & (residual > 0)).tolist():
-            amount = int(residual[row])
+        new = np.flatnonzero(~self._existed & (residual > 0)).tolist()
+        credited = [(row, int(residual[row])) for row in new]
+        for row, amount in credited:
             self._add_event(EventType.DEPOSIT_APPLIED, int(self._watched[row]), None, amount)
-            self._post(
-                Postings.one(row, self._end, Stage.PENDING_DEPOSITS, Component.DEPOSITS, amount)
-            )
+        self._post_deposits(credited)
 
     def _note_consolidations(self) -> None:
         """Without the queue: a source that is withdrawable lost its balance or its effective
@@ -340,7 +343,9 @@ class _Bookkeeper:
         epoch, registry = self._answers.epoch, self._answers.registry_at_start
         if epoch == 0:  # the first transition pays nothing
             return np.zeros(len(self._watched), dtype=np.bool_)
-        unknown = is_eligible(registry, epoch - 1)
+        blocks = [self._answers.blocks[slot] for slot in self._answers.canonical.slot.tolist()]
+        slashed = slashed_at_end_of_epoch(self._spec, epoch, registry, blocks)
+        unknown = is_eligible(replace(registry, slashed=slashed), epoch - 1)
         rewards = self._answers.previous_attestation_rewards
         if rewards is not None:
             unknown &= ~np.isin(registry.validator_index, rewards.validator_index)

@@ -107,12 +107,14 @@ def stored_network_scores(
     reward = attestation_rewards["total_reward"].to_numpy(np.int64)
     ideal = attestation_rewards["ideal_total"].to_numpy(np.int64)
     effectiveness = np.full(len(validators), np.nan)
-    rows = np.searchsorted(validators, attestation_outcomes["validator_index"].to_numpy(np.int64))
-    effectiveness[rows] = attestation_effectiveness(
+    duties = attestation_outcomes["validator_index"].to_numpy(np.int64)
+    rows = np.searchsorted(validators, duties)
+    rewarded = np.append(validators, -1)[rows] == duties
+    effectiveness[rows[rewarded]] = attestation_effectiveness(
         attestation_outcomes["slot"].to_numpy(np.int64),
         attestation_outcomes["earliest_inclusion_slot"].to_numpy(np.int64, na_value=-1),
         attestation_outcomes["inclusion_slot"].to_numpy(np.int64, na_value=-1),
-    )
+    )[rewarded]
     return NetworkScores(
         validator_index=validators,
         effective_balance=attestation_rewards["effective_balance"].to_numpy(np.int64),

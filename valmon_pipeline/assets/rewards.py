@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from statistics import median_low
 from typing import Final
 
@@ -30,9 +31,9 @@ from valmon_pipeline.chain.sync_committee import SyncParticipation
 from valmon_pipeline.frames.conform import conform
 
 
-def rewarded_validators(answers: EpochAnswers) -> Int64Array:
+def rewarded_validators(spec: ChainSpec, answers: EpochAnswers) -> Int64Array:
     """Watched validators that are eligible and that the node reported rewards for, ascending."""
-    registry = answers.registry_at_end
+    registry = replace(answers.registry_at_end, slashed=slashed_when_rewarded(spec, answers))
     eligible = registry.validator_index[is_eligible(registry, answers.epoch)]
     ours = np.intersect1d(answers.watched, eligible)
     return np.intersect1d(ours, answers.attestation_rewards.validator_index)
@@ -50,7 +51,7 @@ def attestation_rewards_frame(
     are unknown (few watched validators on a large network) they are the node's ideal row for the
     same effective balance, or NULL if it lists none.
     """
-    validators = rewarded_validators(answers)
+    validators = rewarded_validators(spec, answers)
     registry = answers.registry_at_end
     rows = registry.rows_of(validators)
     effective_balance = registry.effective_balance[rows]

@@ -97,7 +97,7 @@ class RewardsReader:
         }
         due = duties.slot[np.isin(duties.validator_index, watched)]
         for missed in np.setdiff1d(due, window.canonical.slot).tolist():
-            wanted.update(neighbours(window.canonical.slot, missed))
+            wanted.update(neighbours(np.array(slots, dtype=np.int64), missed))
         roots = {slot: window.canonical.root_at(slot) for slot in sorted(wanted)}
         unknown = [root for root in roots.values() if root not in self._blocks]
         answers = await all_of(*(self._client.block_rewards(root) for root in unknown))

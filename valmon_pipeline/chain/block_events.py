@@ -188,7 +188,7 @@ class _Judge:
             int(self._before.exit_epoch[before]) == NEVER
             and int(self._after.exit_epoch[after]) != NEVER
         )
-        started = newly and index not in self._exits_explained and self._owns(before, address)
+        started = newly and index not in self._exits_explained and self._owns(after, address)
         if started:
             self._exits_explained.add(index)
         return started
@@ -204,9 +204,10 @@ class _Judge:
             int(self._after.withdrawal_credentials[after, 0]),
         )
         switched = (
-            prefixes == (EXECUTION_PREFIX, COMPOUNDING_PREFIX)
+            prefixes[0] != COMPOUNDING_PREFIX
+            and prefixes[1] == COMPOUNDING_PREFIX
             and index not in self._switches_explained
-            and self._owns(before, address)
+            and self._owns(after, address)
         )
         if switched:
             self._switches_explained.add(index)
@@ -218,18 +219,21 @@ class _Judge:
         rows = self._rows(index)
         if rows is None:
             return None
-        before, _ = rows
+        before, after = rows
         registry, enough = self._before, self._spec.min_activation_balance
         return (
-            self._owns(before, address)
+            self._owns(after, address)
             and bool(registry.withdrawal_credentials[before, 0] == COMPOUNDING_PREFIX)
+            and int(registry.activation_epoch[before]) != NEVER
             and int(registry.exit_epoch[before]) == NEVER
             and int(registry.effective_balance[before]) >= enough
             and int(registry.balance[before]) > enough
         )
 
     def _owns(self, row: int, address: bytes) -> bool:
-        credentials = self._before.withdrawal_credentials[row].tobytes()
+        """Whether the credentials of ``row`` of the later registry name the address: a validator
+        may have got one in the same epoch."""
+        credentials = self._after.withdrawal_credentials[row].tobytes()
         has_address = credentials[0] in (EXECUTION_PREFIX, COMPOUNDING_PREFIX)
         return has_address and credentials[ADDRESS_START:] == address
 

@@ -67,7 +67,9 @@ def residual_classes(
     taken, added = residual < 0, residual > 0
     from_queue = added & (evidence.compounding | (residual >= evidence.minimum_deposit))
     conditions = {
-        ResidualClass.ATTESTATION_UNKNOWN: evidence.attestation_unknown,
+        # No attestation earns or costs as much as the smallest deposit.
+        ResidualClass.ATTESTATION_UNKNOWN: evidence.attestation_unknown
+        & (np.abs(residual) < evidence.minimum_deposit),
         ResidualClass.SLASHING_CORRELATION: evidence.correlation_due & taken,
         ResidualClass.CONSOLIDATION: evidence.consolidated,
         ResidualClass.COMPOUNDING_SWITCH: evidence.switched,

@@ -142,6 +142,15 @@ def test_credentials_without_an_address_own_nothing() -> None:
     assert [event.effective for event in events(request, before, after)] == [False]
 
 
+def test_an_address_that_came_in_the_same_epoch_counts() -> None:
+    before, after = validators(1, prefix=0), validators(1, prefix=1, exit_epoch=[45])
+    request = Operations(
+        credential_changes=(0,),
+        withdrawal_requests=(WithdrawalRequest(ADDRESS, key(0), 0),),
+    )
+    assert [event.effective for event in events(request, before, after)] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("prefixes", "effective"), [((1, 2), True), ((1, 1), False), ((2, 2), False), ((0, 0), False)]
 )

@@ -62,6 +62,7 @@ def test_what_happened_leaves_no_residual(
         (-1, {}, ResidualClass.UNEXPLAINED),
         (1, {}, ResidualClass.UNEXPLAINED),
         (-1, {"attestation_unknown": ~NOTHING}, ResidualClass.ATTESTATION_UNKNOWN),
+        (10**9, {"attestation_unknown": ~NOTHING}, ResidualClass.UNEXPLAINED),
         (-1, {"correlation_due": ~NOTHING}, ResidualClass.SLASHING_CORRELATION),
         (1, {"correlation_due": ~NOTHING}, ResidualClass.UNEXPLAINED),
         (-1, {"consolidated": ~NOTHING}, ResidualClass.CONSOLIDATION),
