@@ -17,6 +17,7 @@ from valmon_pipeline.assets.epoch import epoch_assets
 from valmon_pipeline.assets.history import history_asset
 from valmon_pipeline.assets.registry import registry_assets
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.alert_sensor import alert_sensor
 from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS, day_sensor
 from valmon_pipeline.automation.epoch_sensor import epoch_sensor
 from valmon_pipeline.automation.finality_sensor import finality_sensor
@@ -79,6 +80,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             epoch_sensor(settings, MATERIALIZE_EPOCHS),
             finality_sensor(settings, MATERIALIZE_EPOCHS),
             day_sensor(network, settings.history.first_day),
+            alert_sensor(),
         ],
         schedules=[maintenance_schedule()],
         resources={

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Final
 
+from valmon_pipeline.assets.alerts import Alerting
 from valmon_pipeline.assets.resources import NoProgress, Pipeline, Progress
 from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
@@ -66,6 +67,7 @@ def pipeline_of(
         archive=None if from_archive else archive,
         read_watch_list=read_watch_list,
         standing_rules=settings.scoring.rules,
+        alerting=Alerting(settings.alerts.alert_rules),
     )
 
 

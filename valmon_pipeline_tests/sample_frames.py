@@ -30,7 +30,7 @@ def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> p
         if name in contract.key:
             columns[name] = np.arange(rows)
     columns |= {"epoch": np.full(rows, epoch)} if "epoch" in columns else {}
-    for name in ("position", "correction_id"):
+    for name in ("position", "correction_id", "alert_id"):
         if name in contract.key:
             columns[name] = np.arange(rows)
     if "check_name" in columns:
@@ -59,7 +59,8 @@ def _random(random: np.random.Generator, column: pa.Column, rows: int) -> Any:
         return pd.Series(texts, dtype="str").mask(absent) if column.nullable else texts
     if isinstance(dtype, pd.DatetimeTZDtype):
         moments = random.integers(-(10**15), 2 * 10**15, rows)
-        return pd.Series(pd.to_datetime(moments, unit="us", utc=True))
+        instants = pd.Series(pd.to_datetime(moments, unit="us", utc=True))
+        return instants.mask(absent) if column.nullable else instants
     if dtype == np.dtype("datetime64[ns]"):
         return np.datetime64("1999-12-25", "ns") + np.arange(rows) // 3 * np.timedelta64(1, "D")
     plain = np.dtype(dtype.type if isinstance(dtype, pd.api.extensions.ExtensionDtype) else dtype)
@@ -208,7 +209,13 @@ def _bands(columns: Columns, rows: int) -> None:
     columns["validators"] = np.arange(rows) + 1
 
 
+def _alerts(columns: Columns, rows: int) -> None:
+    for distance, name in enumerate(("since_epoch", "epoch", "last_epoch")):
+        columns[name] = 7 * np.arange(rows) + distance
+
+
 _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
+    "alerts": _alerts,
     "network_identity": _only_row,
     "chain_head": _only_row,
     "live_slots": _live_slots,

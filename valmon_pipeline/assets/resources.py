@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
+from valmon_pipeline.assets.alerts import Alerting
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
 from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
@@ -47,7 +48,7 @@ class Pipeline:
 
     ``archive`` is where the answers about final epochs are kept; None: they are not.
     ``read_watch_list`` gives the watch list that the configuration has by now; None: it is fixed.
-    ``standing_rules`` say how standings are computed.
+    ``standing_rules`` say how standings are computed, ``alerting`` what is alerted and to whom.
     """
 
     network: str
@@ -59,6 +60,7 @@ class Pipeline:
     archive: AnswerArchive | None = None
     read_watch_list: Callable[[], WatchList] | None = None
     standing_rules: StandingRules = field(default_factory=StandingRules)
+    alerting: Alerting = field(default_factory=Alerting)
 
     @cached_property
     def warehouse(self) -> Warehouse:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from valmon_pipeline.config.alerts import AlertSettings
 from valmon_pipeline.config.field_types import (
     ArchiveUrl,
     CalendarDate,
@@ -295,6 +296,7 @@ class Settings(Section):
     history: HistorySettings = Field(default_factory=HistorySettings)
     maintenance: MaintenanceSettings = Field(default_factory=MaintenanceSettings)
     scoring: ScoringSettings = Field(default_factory=ScoringSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 A kind fixes three things at once: the type in memory, the type in PostgreSQL (``storage.tables``)
 and the checks a value must pass. NULL is the masked value of ``Int32``/``Int64``/``boolean``, NaN
-in ``float64``, text and enumerations, and None in binary columns. Days and moments are never NULL.
+in ``float64``, text and enumerations, None in binary columns, NaT in moments. Days are never NULL.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def text(description: str, *, nullable: bool = False) -> pa.Column:
     return pa.Column("str", nullable=nullable, description=_text(description))
 
 
-def moment(description: str) -> pa.Column:
+def moment(description: str, *, nullable: bool = False) -> pa.Column:
     """An instant in UTC, to the microsecond."""
-    return pa.Column(UTC_MICROSECONDS, description=_text(description))
+    return pa.Column(UTC_MICROSECONDS, nullable=nullable, description=_text(description))
 
 
 def day(description: str) -> pa.Column:

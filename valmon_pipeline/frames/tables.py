@@ -8,6 +8,9 @@ from typing import Final
 
 from valmon_pipeline.errors import ContractViolationError
 from valmon_pipeline.frames import (
+    alert_changes,
+    alert_evaluations,
+    alerts,
     attestation_duties,
     attestation_outcomes,
     attestation_rewards,
@@ -69,6 +72,9 @@ TABLES: Final[Mapping[str, TableContract]] = MappingProxyType(
             live_events,
             corrections,
             validator_day_summaries,
+            alerts,
+            alert_changes,
+            alert_evaluations,
         )
     }
 )

@@ -22,6 +22,7 @@ class ChainHead:
     justified_epoch: int
     finalized_epoch: int
     node: str
+    is_optimistic: bool
     seen_at: datetime
     seconds_since_seen: float
     slots_behind: int
@@ -47,6 +48,7 @@ def read_chain_head(warehouse: Warehouse, now: datetime) -> ChainHead | None:
         justified_epoch=int(row["justified_epoch"]),
         finalized_epoch=int(row["finalized_epoch"]),
         node=str(row["node"]),
+        is_optimistic=bool(row["is_optimistic"]),
         seen_at=seen_at,
         seconds_since_seen=(now - seen_at).total_seconds(),
         slots_behind=max(0, since_genesis_ms // network.slot_duration_ms - int(row["head_slot"])),

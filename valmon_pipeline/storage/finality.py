@@ -90,3 +90,15 @@ def first_stored_epoch(database: Database) -> int | None:
     with database.transaction("read the first stored epoch") as connection:
         first: int | None = connection.execute(sa.select(sa.func.min(epochs.c.epoch))).scalar_one()
     return first
+
+
+def last_stored_epoch(database: Database) -> int | None:
+    """The newest epoch that is stored, None if there is none.
+
+    Raises:
+        StorageError: the database is away.
+    """
+    epochs = table_of(database.schema, "network_epochs")
+    with database.transaction("read the newest stored epoch") as connection:
+        last: int | None = connection.execute(sa.select(sa.func.max(epochs.c.epoch))).scalar_one()
+    return last

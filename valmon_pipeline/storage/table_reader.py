@@ -123,7 +123,10 @@ class _Reader:
             return pd.Categorical.from_codes(values.astype(np.int64) - 1, categories=names)
         if isinstance(self._dtype, pd.DatetimeTZDtype):
             moments = values.astype(np.int64) + POSTGRES_EPOCH_MICROSECONDS
-            return pd.Series(moments.astype("datetime64[us]")).dt.tz_localize("UTC")
+            instants = moments.astype("datetime64[us]")
+            if self._nullable:
+                instants[_elements(next(arrays), "?")] = np.datetime64("NaT")
+            return pd.Series(instants).dt.tz_localize("UTC")
         if self._dtype == np.dtype("datetime64[ns]"):
             days = values.astype(np.int32) + POSTGRES_EPOCH_DAYS
             return days.astype("datetime64[D]").astype("datetime64[ns]")
@@ -163,6 +166,8 @@ class _Reader:
             return sql.Literal("")
         if self._length is not None:
             return sql.Literal(bytes(self._length))
+        if isinstance(self._dtype, pd.DatetimeTZDtype):
+            return sql.SQL("timestamptz 'epoch'")
         return sql.SQL({"?": "false", ">f8": "'NaN'"}.get(self._element_type(), "0"))
 
 

@@ -95,6 +95,18 @@ INDEXES: Final = (
         "have a target.",
         where="target_index IS NOT NULL",
     ),
+    SecondaryIndex(
+        "alerts",
+        ("alert_type", "subject"),
+        "At most one live alert per type and subject, whoever writes.",
+        unique=True,
+        where="status IN ('open', 'acknowledged')",
+    ),
+    SecondaryIndex(
+        "alerts",
+        ("last_epoch",),
+        "What tells of an epoch, when it is evaluated again.",
+    ),
 )
 """The large tables have no index besides their key (epoch, validator_index): a second one would
 nearly double the cost of storing, and a history of a validator asks for known epochs, which the key

@@ -42,6 +42,10 @@ def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
     values |= {"archive.url": "s3://bucket/valmon"}
     values |= {"start_epoch": "300000", "block_events": "everyone"}
     values |= {"scoring.critical_below": "0.6"}
+    values |= {
+        "alerts.group_by": "region",
+        "alerts.rules": '[{"rule": "exit", "severity": "info"}]',
+    }
     values |= {"validators": "3", "watched_keys": f'[{{"public_key": "{"a" * 96}"}}]'}
     for path, field in settings_keys().items():
         value = values.get(format_key(path)) or str(int(field.default) + 1)

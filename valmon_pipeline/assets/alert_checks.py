@@ -1,0 +1,74 @@
+"""Each alert rule as an asset check: what it found in the epochs that a run evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import dagster as dg
+
+from valmon_pipeline.alerting.kinds import Severity
+from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES
+from valmon_pipeline.assets.alerts import AlertsOutcome
+from valmon_pipeline.assets.asset_graph import asset_key
+from valmon_pipeline.storage.standings_due import STANDINGS
+
+OFFENDERS_SHOWN: Final = 20
+
+
+def alert_check_specs(network: str) -> Iterator[dg.AssetCheckSpec]:
+    """A check per rule about epochs. None blocks anything: the rows are true, and bad news."""
+    for kind in EPOCH_RULES:
+        yield dg.AssetCheckSpec(
+            kind.value,
+            asset=asset_key(network, STANDINGS),
+            description=f"Alert rule: {RULES[kind].title}. See docs/alerts.md.",
+            blocking=False,
+        )
+
+
+def alert_check_results(network: str, outcome: AlertsOutcome) -> list[dg.AssetCheckResult]:
+    """A result per rule over the epochs evaluated: failed where anything was found in them.
+
+    Severity ERROR where a finding is critical, WARN otherwise.
+    """
+    results = []
+    for kind in EPOCH_RULES:
+        found = [
+            finding
+            for findings in outcome.findings.values()
+            for finding in findings
+            if finding.kind is kind
+        ]
+        is_critical = any(finding.severity is Severity.CRITICAL for finding in found)
+        offenders = [
+            dg.TableRecord(
+                {
+                    "epoch": finding.epoch,
+                    "subject": finding.subject,
+                    "severity": finding.severity.value,
+                    "validators": finding.validators,
+                    "since_epoch": finding.since_epoch,
+                    "cost_gwei": finding.cost,
+                    "message": finding.message,
+                }
+            )
+            for finding in found[-OFFENDERS_SHOWN:]
+        ]
+        results.append(
+            dg.AssetCheckResult(
+                passed=not found,
+                asset_key=asset_key(network, STANDINGS),
+                check_name=kind.value,
+                severity=(
+                    dg.AssetCheckSeverity.ERROR if is_critical else dg.AssetCheckSeverity.WARN
+                ),
+                description=found[-1].message if found else None,
+                metadata={
+                    "epochs_evaluated": len(outcome.findings),
+                    "findings": len(found),
+                    **({"offenders": dg.MetadataValue.table(records=offenders)} if found else {}),
+                },
+            )
+        )
+    return results

@@ -1,0 +1,117 @@
+"""The sensor that applies the alert rules to what cannot wait for a run: the head, the node, the
+data and valmon itself; and to epochs whose run was killed before it did."""
+
+# No postponed annotations here: Dagster reads the type of `context` at definition time.
+from datetime import UTC, datetime
+from typing import Final
+
+import dagster as dg
+
+from valmon_pipeline.alerting.kinds import AlertType
+from valmon_pipeline.alerting.live import SystemFacts
+from valmon_pipeline.assets.alerts import (
+    epoch_at,
+    evaluate_due_epochs,
+    evaluate_live_events,
+    evaluate_system_facts,
+)
+from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.catch_up import newest_closed_epoch
+from valmon_pipeline.automation.node_tick import ask_node
+from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.errors import BeaconApiError, ValmonError
+from valmon_pipeline.storage.alert_store import StoredChange
+from valmon_pipeline.storage.chain_head import read_chain_head
+from valmon_pipeline.storage.finality import last_stored_epoch
+
+TICK_SECONDS: Final = 5
+_LIVE_EPOCHS: Final = 2
+"""An event of the head's epoch may have been stored when the clock was in the next one."""
+
+
+def alert_sensor() -> dg.SensorDefinition:
+    """The sensor ``alert_sensor``. It asks the node only if nobody has seen the head for long."""
+
+    @dg.sensor(
+        name="alert_sensor",
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"pipeline"},
+        description="Alerts about missed proposals, slashings and exits seen at the head, about "
+        "the node, late data and a pipeline that stands still.",
+        # A sensor has to have a target; this one never requests a run.
+        asset_selection=dg.AssetSelection.assets(),
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        pipeline: Pipeline = context.resources.pipeline
+        try:
+            changes = look_for_alerts(pipeline, datetime.now(UTC))
+        except ValmonError as error:
+            context.log.warning(str(error))
+            return dg.SkipReason(str(error))
+        for one in changes:
+            alert = one.change.alert
+            context.log.info(f"alert {alert.alert_id} {one.change.kind.value}: {one.change.reason}")
+        told = "; ".join(
+            f"{one.change.kind.value} {one.change.alert.finding.kind.value} "
+            f"{one.change.alert.finding.subject}"
+            for one in changes[:10]
+        )
+        return dg.SkipReason(told or "no changes")
+
+    return sensor
+
+
+def look_for_alerts(pipeline: Pipeline, now: datetime) -> list[StoredChange]:
+    """Evaluate everything that is due ``now``; what changed.
+
+    Raises:
+        StorageError: the database is away or refuses; what was evaluated before stays.
+    """
+    warehouse, alerting = pipeline.warehouse, pipeline.alerting
+    network = warehouse.network()
+    if network is None:
+        return []
+    changes = list(evaluate_due_epochs(warehouse, alerting, now).changes)
+    current = epoch_at(network, now)
+    recent = range(max(0, current - _LIVE_EPOCHS), current + 1)
+    changes += evaluate_live_events(warehouse, alerting, recent, now)
+    changes += evaluate_system_facts(warehouse, alerting, system_facts(pipeline, now), now)
+    return changes
+
+
+def system_facts(pipeline: Pipeline, now: datetime) -> SystemFacts:
+    """Where node, data and pipeline are ``now``.
+
+    Raises:
+        StorageError: the database is away.
+    """
+    warehouse = pipeline.warehouse
+    network = warehouse.network()
+    head = read_chain_head(warehouse, now)
+    if network is None or head is None:
+        return SystemFacts(0, None, None, False, None, None)
+    stored = last_stored_epoch(warehouse.database)
+    closed = newest_closed_epoch(head.slot, network.slots_per_epoch)
+    stalled = pipeline.alerting.rules.settings(AlertType.PIPELINE_STALLED).threshold
+    return SystemFacts(
+        epoch=max(0, epoch_at(network, now)),
+        slots_behind=head.slots_behind,
+        seconds_since_seen=head.seconds_since_seen,
+        is_optimistic=head.is_optimistic,
+        epochs_late=None if stored is None else max(0, closed - stored),
+        node_problem=_node_problem(pipeline) if head.seconds_since_seen >= stalled else None,
+    )
+
+
+def _node_problem(pipeline: Pipeline) -> str:
+    """Why no node can be read from, "" if one can."""
+
+    async def read(client: BeaconClient) -> None:
+        await client.header("head")
+
+    try:
+        ask_node(pipeline, read)
+    except BeaconApiError as error:
+        return str(error)
+    return ""

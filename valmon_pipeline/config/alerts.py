@@ -1,0 +1,169 @@
+"""Settings of alerts: rules and groups."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from valmon_pipeline.alerting.kinds import AlertType, Severity
+from valmon_pipeline.alerting.rules import RULES, AlertRules, Override, RuleSettings
+from valmon_pipeline.config.field_types import FieldType, Number, OneOf, WholeNumber, refuse
+
+_MOST_EPOCHS: Final = 64
+_SEVERITIES: Final = tuple(severity.value for severity in Severity)
+
+
+class Label(FieldType):
+    """A label as ``category:value``."""
+
+    @property
+    def expected(self) -> str:
+        return "a label such as operator:a"
+
+    def parse(self, value: object) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, str) or not re.fullmatch(r"[^:\s][^:]*:\S.*", value):
+            self.refuse()
+        return value
+
+
+class Category(FieldType):
+    """The category of a label."""
+
+    @property
+    def expected(self) -> str:
+        return "the category of a label, such as operator"
+
+    def parse(self, value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"[^:\s][^:]*", value):
+            self.refuse()
+        return value
+
+
+class Switch(FieldType):
+    """True or false."""
+
+    @property
+    def expected(self) -> str:
+        return "true or false"
+
+    def parse(self, value: object) -> bool:
+        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
+        if not isinstance(value, bool):
+            self.refuse()
+        return value
+
+
+class _Entry(BaseModel):
+    """An entry of a list; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class RuleEntry(_Entry):
+    """Other settings for a rule: for those with a label, or for everybody."""
+
+    rule: Annotated[str, OneOf(tuple(kind.value for kind in AlertType))]
+    label: Annotated[str | None, Label()] = None
+    enabled: Annotated[bool, Switch()] = True
+    severity: Annotated[str | None, OneOf(_SEVERITIES)] = None
+    threshold: Annotated[float | None, Number(-1e15, 1e15)] = None
+    clear: Annotated[float | None, Number(-1e15, 1e15)] = None
+    open_after: Annotated[int | None, WholeNumber(1, _MOST_EPOCHS)] = None
+    resolve_after: Annotated[int | None, WholeNumber(0, _MOST_EPOCHS)] = None
+
+    @model_validator(mode="after")
+    def _fits_the_rule(self) -> Self:
+        rule = RULES[AlertType(self.rule)]
+        if self.threshold is not None and not rule.minimum <= self.threshold <= rule.maximum:
+            refuse(
+                f"threshold of {self.rule} ({rule.threshold_is}) must be from {rule.minimum:g} to "
+                f"{rule.maximum:g}"
+            )
+        settings = self.settings
+        if rule.higher_is_worse and settings.clear > settings.threshold:
+            refuse(f"clear of {self.rule} must not be above its threshold")
+        if not rule.higher_is_worse and settings.clear < settings.threshold:
+            refuse(f"clear of {self.rule} must not be below its threshold")
+        return self
+
+    @property
+    def settings(self) -> RuleSettings:
+        """What is written here, and the rule's defaults for the rest.
+
+        A threshold without ``clear`` keeps the default ratio between the two.
+        """
+        defaults = RULES[AlertType(self.rule)].defaults
+        threshold = defaults.threshold if self.threshold is None else self.threshold
+        if self.clear is not None:
+            clear = self.clear
+        elif self.threshold is None or defaults.threshold == 0:
+            clear = defaults.clear
+        else:
+            clear = threshold * defaults.clear / defaults.threshold
+        return RuleSettings(
+            threshold,
+            clear,
+            defaults.open_after if self.open_after is None else self.open_after,
+            defaults.resolve_after if self.resolve_after is None else self.resolve_after,
+            defaults.severity if self.severity is None else Severity(self.severity),
+            self.enabled,
+        )
+
+
+class AlertSettings(BaseModel):
+    """What is an alert."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    rules: tuple[RuleEntry, ...] = Field(
+        (),
+        description="Other settings than the defaults of the rules, for everybody or for those "
+        "with a label, see [alerts](alerts.md#rules). The first entry that fits counts; those "
+        "with a label come before those without.",
+    )
+    group_by: Annotated[str, Category()] = Field(
+        AlertRules().group_by,
+        description="Category of the label whose values are the groups that fail as one.",
+    )
+    group_at_least: Annotated[int, WholeNumber(2, 10_000)] = Field(
+        AlertRules().group_at_least,
+        description="So many validators of a group that begin to fail in the same epoch, or all of "
+        "it, are one alert about the group.",
+    )
+    horizon_epochs: Annotated[int, WholeNumber(3, 10_000)] = Field(
+        AlertRules().horizon_epochs,
+        description="Epochs that ended longer ago open no alerts: history that is loaded pages "
+        "nobody.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: written for key, written in value.items() if written is not None}
+
+    @model_validator(mode="after")
+    def _each_is_set_once(self) -> Self:
+        written = [(entry.rule, entry.label) for entry in self.rules]
+        doubled = sorted({str(rule) for rule, label in written if written.count((rule, label)) > 1})
+        if doubled:
+            refuse(f"rules are set twice for the same label: {', '.join(doubled)}")
+        return self
+
+    @property
+    def alert_rules(self) -> AlertRules:
+        """The rules in the words of the alerting package."""
+        return AlertRules(
+            overrides=tuple(
+                Override(AlertType(entry.rule), entry.label, entry.settings) for entry in self.rules
+            ),
+            group_by=self.group_by,
+            group_at_least=self.group_at_least,
+            horizon_epochs=self.horizon_epochs,
+        )

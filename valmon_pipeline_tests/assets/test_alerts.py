@@ -1,0 +1,304 @@
+"""Alerts about simulated epochs as they are stored: once each, whatever is killed or repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+
+from valmon_pipeline.alerting.kinds import ChangeKind, Severity
+from valmon_pipeline.alerting.live import SystemFacts
+from valmon_pipeline.alerting.rules import EPOCH_RULES, AlertRules
+from valmon_pipeline.assets.alert_checks import alert_check_results
+from valmon_pipeline.assets.alerts import (
+    Alerting,
+    AlertsOutcome,
+    evaluate_due_epochs,
+    evaluate_live_events,
+    evaluate_system_facts,
+)
+from valmon_pipeline.assets.standings import make_due_standings
+from valmon_pipeline.devnet.simulator import Simulation, config, simulated_node
+from valmon_pipeline.devnet.simulator.incidents import (
+    Offline,
+    ProposerSlashing,
+)
+from valmon_pipeline.errors import StorageError
+from valmon_pipeline.frames import conform
+from valmon_pipeline.scoring.standings import StandingRules
+from valmon_pipeline.storage.alert_store import (
+    AlertTransaction,
+    StoredChange,
+    alert_transaction,
+)
+from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epochs import NETWORK, Computed, compute
+from valmon_pipeline_tests.assets.stored import fresh_warehouse
+
+EPOCHS: Final = range(2, 12)
+GENESIS: Final = 1_700_000_000
+CLUSTER: Final = range(20, 32)
+NOW: Final = datetime.fromtimestamp(GENESIS + 12 * 8 * 6, tz=UTC)
+
+
+def labels() -> pd.DataFrame:
+    """Operator a runs the cluster and some more."""
+    return conform(
+        "validator_labels",
+        {
+            "validator_index": np.arange(16, 40),
+            "category": ["operator"] * 24,
+            "from_epoch": np.zeros(24, np.int64),
+            "value": ["a"] * 24,
+            "until_epoch": np.ma.array(np.zeros(24, np.int64), mask=True),
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def computed() -> Computed:
+    """A chain on which a validator misses, a cluster goes dark, and somebody is slashed."""
+    simulation = Simulation(
+        config("minimal"),
+        64,
+        seed=4,
+        incidents=[
+            Offline([7], range(3, 8)),
+            Offline(CLUSTER, range(4, 8)),
+            ProposerSlashing(43, 9),
+        ],
+    )
+    simulation.advance_to_epoch(16)
+    with simulated_node(simulation) as node:
+        return compute(node.url, NETWORK, EPOCHS, labels())
+
+
+@pytest.fixture
+def warehouse(database_url: str, computed: Computed) -> Iterator[Warehouse]:
+    with fresh_warehouse(database_url) as warehouse:
+        spec = computed.spec
+        warehouse.bind_network(
+            NetworkIdentity("minimal", GENESIS, bytes(32), spec.slots_per_epoch, 6000, 7)
+        )
+        warehouse.replace_table("validator_labels", labels())
+        yield warehouse
+
+
+def store(
+    warehouse: Warehouse, computed: Computed, epochs: Sequence[int], at: datetime | None = None
+) -> None:
+    """Store epochs, as if they were computed ``at``, and make their standings."""
+    for epoch in epochs:
+        tables = dict(computed.frames[epoch].tables)
+        if at is not None:
+            moments = pd.Series([pd.Timestamp(at)], dtype="datetime64[us, UTC]")
+            tables["network_epochs"] = tables["network_epochs"].assign(materialized_at=moments)
+        warehouse.replace_epoch(epoch, tables)
+    make_due_standings(warehouse, StandingRules())
+
+
+def evaluate(warehouse: Warehouse, now: datetime = NOW) -> AlertsOutcome:
+    return evaluate_due_epochs(warehouse, Alerting(), now)
+
+
+def rows(warehouse: Warehouse) -> list[tuple[str, str, int, str]]:
+    alerts = warehouse.read("alerts")
+    names = ("alert_type", "subject", "epoch", "status")
+    return sorted(zip(*(alerts[name].tolist() for name in names), strict=True))
+
+
+EXPECTED: Final = {
+    ("missed_attestations", "validator:7"),
+    ("missed_attestations", "operator:a"),
+    ("missed_attestation_share", "operator:a"),
+    ("missed_attestation_share", "all:all"),
+    ("slashing", "validator:9"),
+}
+
+
+def test_each_incident_is_one_alert_with_its_history(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    for epoch in EPOCHS:
+        store(warehouse, computed, [epoch])
+        evaluate(warehouse)
+    found = rows(warehouse)
+    assert {(kind, subject) for kind, subject, _, _ in found} >= EXPECTED
+    status = {(kind, subject): status for kind, subject, _, status in found}
+    assert status["slashing", "validator:9"] == "open"
+    assert {status[key] for key in EXPECTED if key[0] != "slashing"} == {"resolved"}
+    assert ("missed_attestations", "validator:7", 5, "resolved") in found
+    assert ("missed_attestations", "operator:a", 6, "resolved") in found
+    alerts = warehouse.read("alerts")
+    is_outage = (alerts["alert_type"] == "missed_attestations") & (
+        alerts["subject"] == "operator:a"
+    )
+    (outage,) = alerts[is_outage].to_dict("records")
+    assert outage["validator_indices"] == ",".join(map(str, CLUSTER))
+    assert outage["cost_gwei"] > 0
+    assert outage["labels"] == "operator:a"
+    changes = warehouse.read("alert_changes")
+    told = changes.loc[changes["alert_id"] == outage["alert_id"], "change"].tolist()
+    assert told == ["opened", "resolved"]
+
+
+def test_storing_and_evaluating_again_changes_nothing(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    for epoch in EPOCHS:
+        store(warehouse, computed, [epoch])
+        evaluate(warehouse)
+    undisturbed = rows(warehouse)
+    changes = warehouse.read("alert_changes").drop(columns="at")
+
+    # Stored again, everything is evaluated again, and nothing comes of it.
+    store(warehouse, computed, EPOCHS, at=NOW)
+    outcome = evaluate(warehouse)
+    assert sorted(outcome.findings) == list(EPOCHS)
+    assert outcome.changes == []
+    assert rows(warehouse) == undisturbed
+    pd.testing.assert_frame_equal(warehouse.read("alert_changes").drop(columns="at"), changes)
+    assert evaluate(warehouse).findings == {}
+
+
+class Killed(BaseException):
+    """Nothing catches this, as nothing catches a kill."""
+
+
+def test_what_a_kill_leaves_undone_the_next_run_does_once(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    told: list[tuple[int, str]] = []
+
+    def kill(transaction: AlertTransaction, changes: Sequence[StoredChange]) -> None:
+        raise Killed
+
+    def tell(transaction: AlertTransaction, changes: Sequence[StoredChange]) -> None:
+        told.extend((one.change.alert.alert_id, one.change.kind.value) for one in changes)
+
+    store(warehouse, computed, range(2, 6))
+    with pytest.raises(Killed):
+        evaluate_due_epochs(warehouse, Alerting(on_stored=kill), NOW)
+    # Of the epoch that was being evaluated there is nothing: neither alerts nor the note.
+    assert len(warehouse.read("alerts")) == 0
+    assert len(warehouse.read("alert_changes")) == 0
+    before = warehouse.read("alert_evaluations")["epoch"].tolist()
+    evaluate_due_epochs(warehouse, Alerting(on_stored=tell), NOW)
+    assert warehouse.read("alert_evaluations")["epoch"].tolist() == [2, 3, 4, 5]
+    assert before < [2, 3, 4, 5]
+    assert len(told) == len(set(told)) == len(warehouse.read("alert_changes"))
+
+
+def test_history_pages_nobody(warehouse: Warehouse, computed: Computed) -> None:
+    store(warehouse, computed, EPOCHS)
+    assert evaluate(warehouse, NOW + timedelta(days=1)).findings == {}
+    assert rows(warehouse) == []
+    # Of what is partly history, the epochs within the horizon are evaluated.
+    later = NOW + timedelta(seconds=48 * 10)
+    horizon = Alerting(AlertRules(horizon_epochs=12))
+    assert sorted(evaluate_due_epochs(warehouse, horizon, later).findings) == [10, 11]
+
+
+def test_an_epoch_waits_for_its_standings(warehouse: Warehouse, computed: Computed) -> None:
+    frames = dict(computed.frames[2].tables)
+    frames["network_epochs"] = frames["network_epochs"].assign(
+        materialized_at=pd.Series([pd.Timestamp(NOW)], dtype="datetime64[us, UTC]")
+    )
+    warehouse.replace_epoch(2, frames)
+    assert evaluate(warehouse).findings == {}
+    make_due_standings(warehouse, StandingRules())
+    assert list(evaluate(warehouse).findings) == [2]
+
+
+def test_each_rule_is_a_check_with_its_offenders(warehouse: Warehouse, computed: Computed) -> None:
+    store(warehouse, computed, EPOCHS)
+    results = {
+        result.check_name: result for result in alert_check_results("minimal", evaluate(warehouse))
+    }
+    assert set(results) == {kind.value for kind in EPOCH_RULES}
+    assert not results["slashing"].passed
+    assert results["slashing"].severity.value == "ERROR"
+    assert results["missed_attestations"].severity.value == "WARN"
+    assert results["ledger_residual"].passed
+    offenders = results["slashing"].metadata["offenders"]
+    assert isinstance(offenders, dg.TableMetadataValue)
+    assert [record.data["subject"] for record in offenders.records] == ["validator:9"]
+
+
+def live_event(
+    epoch: int, slot: int, validator: int, kind: str = "proposal_missed"
+) -> pd.DataFrame:
+    return conform(
+        "live_events",
+        {
+            "epoch": np.array([epoch]),
+            "slot": np.array([slot]),
+            "position": np.array([validator]),
+            "event_type": [kind],
+            "validator_index": np.array([validator]),
+            "detail": [f"no block in slot {slot}"],
+            "seen_at": pd.DatetimeIndex([NOW]),
+        },
+    )
+
+
+def test_what_is_seen_live_pages_once_and_is_retracted_by_the_epoch(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    store(warehouse, computed, [2])
+    evaluate(warehouse)
+    warehouse.replace_rows({"live_events": live_event(3, 25, 50)})
+    for _ in range(2):
+        evaluate_live_events(warehouse, Alerting(), [2, 3, 4], NOW)
+        assert rows(warehouse) == [("missed_proposal", "validator:50", 3, "open")]
+    # As it is stored, no block of validator 50 is missing in epoch 3.
+    store(warehouse, computed, [3])
+    (change,) = evaluate(warehouse).changes
+    assert change.change.kind is ChangeKind.RETRACTED
+    assert rows(warehouse) == [("missed_proposal", "validator:50", 3, "retracted")]
+    assert evaluate_live_events(warehouse, Alerting(), [2, 3, 4], NOW) == []
+
+
+def test_the_node_the_data_and_the_pipeline_are_alerts_and_recover(warehouse: Warehouse) -> None:
+    def look(**facts: Any) -> list[tuple[str, str]]:
+        found = replace(SystemFacts(12, 0, 3.0, False, 0, ""), **facts)
+        changes = evaluate_system_facts(warehouse, Alerting(), found, NOW)
+        return [(one.change.kind.value, one.change.alert.finding.subject) for one in changes]
+
+    assert look() == []
+    assert look(slots_behind=8) == [("opened", "node")]
+    assert look(slots_behind=20) == []
+    assert look(slots_behind=6) == []
+    assert look(slots_behind=4) == [("resolved", "node")]
+    assert look(node_problem="refused", seconds_since_seen=200.0) == [("opened", "node")]
+    assert look(seconds_since_seen=200.0) == [("opened", "pipeline")]
+    assert look(epochs_late=5) == [
+        ("resolved", "node"),
+        ("opened", "data"),
+        ("resolved", "pipeline"),
+    ]
+    assert look(epochs_late=2) == [("resolved", "data")]
+    alerts = warehouse.read("alerts")
+    assert set(alerts["status"]) == {"resolved"}
+    assert alerts["resolved_at"].notna().all()
+    assert Severity.CRITICAL.value in set(alerts["severity"])
+
+
+def test_the_database_itself_refuses_a_second_live_alert(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    facts = SystemFacts(12, 9, 3.0, False, 0, "")
+    (opened,) = evaluate_system_facts(warehouse, Alerting(), facts, NOW)
+    with (
+        pytest.raises(StorageError),
+        alert_transaction(warehouse.database, "open it again", NOW) as transaction,
+    ):
+        transaction.store([opened.change])
+    assert len(warehouse.read("alerts")) == 1
