@@ -212,6 +212,7 @@ def _bands(columns: Columns, rows: int) -> None:
 def _alerts(columns: Columns, rows: int) -> None:
     for distance, name in enumerate(("since_epoch", "epoch", "last_epoch")):
         columns[name] = 7 * np.arange(rows) + distance
+    columns["subject"] = [f"validator:{row}" for row in range(rows)]
 
 
 _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
