@@ -23,6 +23,7 @@ from valmon_pipeline.cli.application import (
 )
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
 from valmon_pipeline.deployment.up_state import running_up
+from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.partitions import EpochRange
 from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.queries import (
@@ -83,15 +84,21 @@ def validator(
     epochs: Annotated[
         str | None, typer.Option("--epochs", "-e", help="FIRST..LAST; default: all stored.")
     ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="What moved its balance instead, in gwei.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a validator owed, did and earned, epoch by epoch."""
+    """Show what a validator owed, did and earned, epoch by epoch, or what moved its balance."""
     wanted = None if epochs is None else [*EpochRange.parse(epochs)]
     with opened_warehouse(load(config)) as warehouse:
         known = set(stored_epochs(warehouse))
-        history = validator_history(
-            warehouse, index, sorted(known if wanted is None else known.intersection(wanted))
+        asked = sorted(known if wanted is None else known.intersection(wanted))
+        history = (
+            warehouse.read("balance_ledger", epochs=asked, validator_indices=[index])
+            if ledger
+            else validator_history(warehouse, index, asked)
         )
     absent = [] if wanted is None else [epoch for epoch in wanted if epoch not in known]
     if as_json:
@@ -100,7 +107,7 @@ def validator(
     if history.empty:
         say(f"nothing is stored about validator {index} in these epochs")
     else:
-        output.print(_history_table(index, history))
+        output.print((_ledger_table if ledger else _history_table)(index, history))
     if absent:
         say(
             f"{len(absent)} of these epochs are not stored, e.g. {absent[0]}: "
@@ -165,6 +172,23 @@ def _history_table(index: int, history: pd.DataFrame) -> Table:
             _share(row["sync_participated"], row["sync_due"]),
             _share(row["blocks_proposed"], row["proposals"]),
         )
+    return table
+
+
+def _ledger_table(index: int, ledger: pd.DataFrame) -> Table:
+    """The components that moved anything in these epochs, a column each."""
+    components = [name for name in COMPONENTS if ledger[name].any()]
+    shown = ["opening_balance", *components, "residual", "closing_balance"]
+    table = _table(
+        _right("epoch"),
+        *(_right(name.replace("_", " ")) for name in shown),
+        "class",
+        title=f"Validator {index}, gwei",
+        caption="opening + all that moved it + residual = closing; class: what the residual is",
+    )
+    for row in ledger.to_dict("records"):
+        known = "" if pd.isna(row["residual_class"]) else str(row["residual_class"])
+        table.add_row(str(row["epoch"]), *(_count(row[name]) for name in shown), known)
     return table
 
 

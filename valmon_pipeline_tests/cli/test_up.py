@@ -119,6 +119,15 @@ def test_a_validator_is_shown_epoch_by_epoch(up: Up, served_home: Home) -> None:
     assert shown["epochs_not_stored"] == []
 
 
+def test_a_validators_ledger_adds_up_over_epochs(up: Up, served_home: Home) -> None:
+    ledger = served_home.run("validator", "17", "--epochs", "5..7", "--ledger", "--json").json
+    assert [row["epoch"] for row in ledger["epochs"]] == [5, 6, 7]
+    closing = [row["closing_balance"] for row in ledger["epochs"]]
+    assert [row["opening_balance"] for row in ledger["epochs"][1:]] == closing[:-1]
+    shown = served_home.run("validator", "17", "--epochs", "5..7", "--ledger")
+    assert f"{closing[0]:,}" in shown.out
+
+
 def test_epochs_that_are_not_stored_are_told(up: Up, served_home: Home) -> None:
     shown = served_home.run("validator", "17", "--epochs", "99..100")
     assert "nothing is stored about validator 17" in shown.out
