@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from valmon_pipeline.reporting.plots import distribution, stacked_bars
 from valmon_pipeline.reporting.report import Report
 from valmon_pipeline.scoring.facts import LEDGER_SUMS, PENALTY_TYPES
 from valmon_pipeline.scoring.miss_causes import MissCause
@@ -33,9 +34,10 @@ def page(report: Report) -> str:
     parts = [
         ("Performance", _table(groups, _PERFORMANCE)),
         ("Reward effectiveness over time", _lines(report)),
-        ("Missed by cause, gwei", _causes(groups)),
+        ("Reward effectiveness against the network", _distribution(report)),
+        ("Missed by cause, gwei", _causes_plot(groups) + _causes(groups)),
         ("Penalties, gwei", _table(groups, {k: f"penalty_{k}" for k in PENALTY_TYPES})),
-        ("Ledger, gwei", _ledger(groups)),
+        ("Ledger, gwei", _ledger_plot(groups) + _ledger(groups)),
     ]
     body = "".join(f"<section><h2>{escape(name)}</h2>{part}</section>" for name, part in parts)
     return (
@@ -84,6 +86,42 @@ def _ledger(groups: pd.DataFrame) -> str:
         for label in [name.removeprefix("ledger_").replace("_", " ")]
     )
     return f"<table><tr><th></th>{head}</tr>{rows}</table>"
+
+
+def _distribution(report: Report) -> str:
+    by_group = {
+        _name(name): part.set_index("first_epoch")["reward_effectiveness"]
+        for name, part in report.series.groupby("value", sort=True)
+    }
+    drawn = distribution("Reward effectiveness against the network", report.distribution, by_group)
+    return drawn or "<p>The network's distribution is not known for these epochs.</p>"
+
+
+def _causes_plot(groups: pd.DataFrame) -> str:
+    """What each group missed, by cause; everybody together is the sum and not drawn."""
+    bars = {
+        _name(row["group"]): {
+            cause.value.replace("_", " "): int(row[f"cost_{cause.value}"])
+            for cause in MissCause
+            if not pd.isna(row[f"cost_{cause.value}"]) and int(row[f"cost_{cause.value}"]) > 0
+        }
+        for row in groups.iloc[:-1].to_dict("records")
+    }
+    return stacked_bars("Missed by cause", bars)
+
+
+def _ledger_plot(groups: pd.DataFrame) -> str:
+    """What moved the balances of each group; full withdrawals are part of the withdrawals."""
+    names = [name for name in LEDGER_SUMS if name != "full_withdrawals"]
+    bars = {
+        _name(row["group"]): {
+            name.replace("_", " "): int(row[f"ledger_{name}"])
+            for name in names
+            if int(row[f"ledger_{name}"])
+        }
+        for row in groups.iloc[:-1].to_dict("records")
+    }
+    return stacked_bars("What moved the balances", bars)
 
 
 def _causes(groups: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.errors import ConfigurationError
+from valmon_pipeline.frames.distributions import quantile_names
 from valmon_pipeline.scoring.groups import EVERYBODY
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.queries.buckets import Granularity, Span, bucket_spans
@@ -40,6 +41,8 @@ class Report:
     sums and ratios of ``storage.queries``, ``earned``, and the ledger (``opening_balance``,
     ``ledger_*``, ``moved``, ``gaps``, ``closing_balance``); the last row, ``all``, is everybody.
     ``series``: the same sums and ratios per bucket and group. ``network``: see ``network_series``.
+    ``distribution``: by epoch the quantiles of everybody's reward effectiveness (p05 … p95), NULL
+    where they are unknown.
     """
 
     network_name: str
@@ -48,6 +51,7 @@ class Report:
     groups: pd.DataFrame
     series: pd.DataFrame
     network: pd.DataFrame
+    distribution: pd.DataFrame
 
 
 def span_of(network: NetworkIdentity, first: str, last: str) -> Span:
@@ -131,7 +135,11 @@ def _report(
     for name in ("opening_balance", "moved", "gaps", "closing_balance"):
         groups[name] = over[name].astype("Int64").array
     network = network_series(warehouse, span, by)
-    return Report(warehouse.schema, category, span, groups, series, network)
+    quantiles = [*quantile_names("reward_effectiveness")]
+    distribution = warehouse.read(
+        "network_epochs", epochs=span.epochs, columns=["epoch", *quantiles]
+    ).set_index("epoch")
+    return Report(warehouse.schema, category, span, groups, series, network, distribution)
 
 
 def _granularity(span: Span) -> Granularity:

@@ -408,6 +408,8 @@ def test_a_report_holds_every_group_and_everybody_exactly(
     text = page(report)
     assert "http" not in text
     assert "<script" not in text
+    plots = ["Reward effectiveness over time", "Missed by cause", "What moved the balances"]
+    assert all(f'aria-label="{plot}"' in text for plot in plots)
     assert f"{groups['closing_balance'].iloc[3]:,}" in text
 
 
