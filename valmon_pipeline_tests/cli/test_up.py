@@ -128,6 +128,18 @@ def test_a_validators_ledger_adds_up_over_epochs(up: Up, served_home: Home) -> N
     assert f"{closing[0]:,}" in shown.out
 
 
+def test_a_report_goes_to_the_terminal_or_a_file(up: Up, served_home: Home, tmp_path: Path) -> None:
+    asked = ("report", "--from", "5", "--to", "7")
+    shown = served_home.run(*asked)
+    assert "Epochs 5..7" in shown.out
+    rows = served_home.run(*asked, "--format", "csv").out.splitlines()
+    assert rows[0].startswith("group,")
+    assert rows[-1].startswith("all,")
+    page = tmp_path / "report.html"
+    served_home.run(*asked, "--format", "html", "--output", str(page))
+    assert "Missed by cause" in page.read_text(encoding="utf-8")
+
+
 def test_epochs_that_are_not_stored_are_told(up: Up, served_home: Home) -> None:
     shown = served_home.run("validator", "17", "--epochs", "99..100")
     assert "nothing is stored about validator 17" in shown.out
