@@ -24,6 +24,8 @@ POSTGRES_EPOCH_MICROSECONDS: Final = 946_684_800_000_000
 POSTGRES_EPOCH_DAYS: Final = np.int32(10_957)
 """The same in days."""
 CHUNK_BYTES: Final = 4 * 2**20
+_ELEMENT_TYPES: Final = {2: 21, 4: 23, 8: 20}
+"""PostgreSQL's numbers (``pg_type.oid``) of smallint, integer and bigint, by bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,34 @@ def binary_copy(frame: pd.DataFrame) -> Iterator[bytes]:
 
     Takes the column types that ``frames.conform`` makes.
     """
-    fields = [field_of(frame[name]) for name in frame.columns]
+    yield HEADER
+    yield from copied_rows([field_of(frame[name]) for name in frame.columns])
+    yield TRAILER
+
+
+def copied_rows(fields: list[Field]) -> Iterator[bytes]:
+    """The rows of a COPY stream, between ``HEADER`` and ``TRAILER``: all fields have n values."""
     row_bytes = 2 + sum(4 + field.width for field in fields)
     rows_per_chunk = max(1, CHUNK_BYTES // row_bytes)
-    yield HEADER
-    for start in range(0, len(frame), rows_per_chunk):
-        yield _rows(fields, slice(start, min(start + rows_per_chunk, len(frame))))
-    yield TRAILER
+    total = len(fields[0].values)
+    for start in range(0, total, rows_per_chunk):
+        yield _rows(fields, slice(start, min(start + rows_per_chunk, total)))
+
+
+def array_field(values: npt.NDArray[Any]) -> Field:
+    """A column of SQL arrays without NULLs: one per row of a matrix (n, length) of integers.
+
+    The arrays are ``smallint[]``, ``integer[]`` or ``bigint[]``, as wide as the matrix's type. On
+    the wire (PostgreSQL's ``array_send``) they have a header and a length before each element.
+    """
+    rows, length = values.shape
+    size = values.dtype.itemsize
+    element = np.dtype([("size", ">i4"), ("value", f">i{size}")])
+    array = np.empty(rows, np.dtype([("header", ">i4", (5,)), ("elements", element, (length,))]))
+    array["header"] = [1, 0, _ELEMENT_TYPES[size], length, 1]
+    array["elements"]["size"] = size
+    array["elements"]["value"] = values
+    return Field(array.view(np.uint8).reshape(rows, -1))
 
 
 def field_of(column: pd.Series) -> Field:

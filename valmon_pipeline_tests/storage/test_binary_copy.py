@@ -7,12 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from valmon_pipeline.storage import binary_copy as module
-from valmon_pipeline.storage.binary_copy import HEADER, TRAILER, binary_copy
+from valmon_pipeline.storage.binary_copy import (
+    HEADER,
+    TRAILER,
+    array_field,
+    binary_copy,
+    copied_rows,
+)
 
 Fields = list[list[bytes | None]]
 
@@ -106,3 +113,19 @@ def test_memory_of_a_chunk_is_bounded_by_its_widest_value() -> None:
 def test_a_type_that_no_table_uses_is_refused() -> None:
     with pytest.raises(TypeError, match="column a has type complex128"):
         list(binary_copy(pd.DataFrame({"a": [1j]})))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("smallint", "i2"), ("integer", "i4"), ("bigint", "i8")]
+)
+def test_a_matrix_arrives_as_arrays(database_url: str, kind: str, dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    matrix = np.array([[limits.min, 0, limits.max], [1, -1, 258]], dtype=dtype)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"CREATE TEMP TABLE arrays (a {kind}[])".encode())
+        with connection.cursor().copy("COPY arrays FROM STDIN (FORMAT binary)") as copy:
+            for piece in (HEADER, *copied_rows([array_field(matrix)]), TRAILER):
+                copy.write(piece)
+        assert connection.execute("SELECT a FROM arrays").fetchall() == [
+            ([*row],) for row in matrix.tolist()
+        ]
