@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from valmon_pipeline.assets.side_by_side import all_of, side_by_side
-from valmon_pipeline.beacon.answers import FinalityCheckpoints
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.blocks import BlockHeader
 from valmon_pipeline.chain.canonical import CanonicalChain
+from valmon_pipeline.chain.finality import FinalityCheckpoints
 from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import (

@@ -18,7 +18,6 @@ from valmon_pipeline.beacon.answers import (
     AttestationRewards,
     AttesterDuties,
     BlockRewards,
-    FinalityCheckpoints,
     Genesis,
     PendingConsolidations,
     PendingDeposit,
@@ -29,6 +28,7 @@ from valmon_pipeline.beacon.answers import (
 from valmon_pipeline.beacon.archive import ExchangeSink
 from valmon_pipeline.beacon.columns import INT64_MAX
 from valmon_pipeline.beacon.connection import Connection, NodeOptions, deadline
+from valmon_pipeline.beacon.state_ssz.decode import ExpectedState, decode_state, fork_of_version
 from valmon_pipeline.beacon.statistics import ClientStatistics
 from valmon_pipeline.beacon.validator_ids import (
     EVERYONE,
@@ -37,8 +37,10 @@ from valmon_pipeline.beacon.validator_ids import (
     split_ids,
     unique_indices,
 )
+from valmon_pipeline.chain.beacon_state import BeaconState
 from valmon_pipeline.chain.blocks import Block, BlockHeader
 from valmon_pipeline.chain.committees import Committees
+from valmon_pipeline.chain.finality import FinalityCheckpoints
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
@@ -81,6 +83,7 @@ class BeaconClient:
         self.archive: ExchangeSink | None = None
         self._spec: ChainSpec | None = None
         self._posts_validators = True
+        self._registry_seen: tuple[int, int] | None = None
 
     @classmethod
     def open(
@@ -229,6 +232,36 @@ class BeaconClient:
             decode.committees,
             params=[("epoch", str(epoch))],
         )
+
+    async def beacon_state(self, slot: int, genesis: Genesis) -> BeaconState:
+        """Return the whole state after ``slot`` as views of one buffer, from the debug endpoint.
+
+        About 139 bytes per validator, at most ``NodeOptions.max_state_bytes``. States are not
+        archived: from an archive they are unavailable.
+
+        Raises, apart from what all methods raise:
+            UnsupportedForkError: valmon cannot read the states of that fork.
+        """
+        spec = await self.spec()
+        path = f"/eth/v2/debug/beacon/states/{slot}"
+        headers, content = await self._connection.ask_state(path)
+        known_at, known = self._registry_seen or (slot, None)
+        expected = ExpectedState(
+            slot=slot,
+            genesis_validators_root=genesis.genesis_validators_root,
+            least_validators=known if known is not None and known_at <= slot else 1,
+            most_validators=known if known_at >= slot else None,
+        )
+
+        def read() -> BeaconState:
+            if headers.get("eth-execution-optimistic", "").lower() == "true":
+                raise decode.OptimisticAnswerError
+            fork = fork_of_version(headers.get("eth-consensus-version"))
+            return decode_state(spec, fork, content, expected)
+
+        state = decode.checked(read, self._connection.where("GET", path))
+        self._registry_seen = slot, len(state)
+        return state
 
     async def sync_committee(self, state_id: StateId, epoch: int) -> Int64Array:
         """Return the validator of each seat of the sync committee at ``epoch``.

@@ -33,7 +33,11 @@ from valmon_pipeline.beacon.transports.retry import (
     RetryPolicy,
     RetryTransport,
 )
-from valmon_pipeline.beacon.transports.whole_body import OversizedAnswerError, WholeBodyTransport
+from valmon_pipeline.beacon.transports.whole_body import (
+    BUFFER,
+    OversizedAnswerError,
+    WholeBodyTransport,
+)
 from valmon_pipeline.errors import (
     BeaconApiError,
     BeaconUnreachableError,
@@ -44,6 +48,10 @@ from valmon_pipeline.errors import (
 
 MAX_ANSWER_BYTES: Final = 2 << 30
 """A whole mainnet registry as JSON is about 1 GB."""
+MAX_STATE_BYTES: Final = 1 << 30
+"""A whole mainnet state is about 0.3 GB."""
+_STATE_TIMEOUT_SECONDS: Final = 120.0
+"""Some nodes take their time to put a whole state together before they send any of it."""
 _UNREACHABLE: Final = frozenset({429, 500, 502, 503, 504})
 _DEADLINE: ContextVar[float | None] = ContextVar("beacon_deadline", default=None)
 
@@ -78,6 +86,7 @@ class NodeOptions:
     burst: int = 100
     worker_pool_size: int = 10
     max_answer_bytes: int = MAX_ANSWER_BYTES
+    max_state_bytes: int = MAX_STATE_BYTES
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __repr__(self) -> str:
@@ -92,10 +101,12 @@ class Connection:
         http: httpx.AsyncClient,
         name: str | Callable[[], str],
         statistics: ClientStatistics,
+        max_state_bytes: int = MAX_STATE_BYTES,
     ) -> None:
         self._name = name
         self.statistics = statistics
         self._http = http
+        self._max_state_bytes = max_state_bytes
 
     @classmethod
     def open(
@@ -133,7 +144,8 @@ class Connection:
         if archive is not None:
             transport = RecordingTransport(transport, archive, phase=phase)
         http = _http_client(transport, options.timeout_seconds)
-        return cls(http, options.name or redact_url(options.url), statistics)
+        name = options.name or redact_url(options.url)
+        return cls(http, name, statistics, options.max_state_bytes)
 
     @classmethod
     def replay(cls, archive: Path) -> Connection:
@@ -196,6 +208,35 @@ class Connection:
             content=None if body is None else msgspec.json.encode(body),
             headers=None if body is None else {"Content-Type": "application/json"},
         )
+        return await self._send(request, where, tolerated)
+
+    async def ask_state(self, path: str) -> tuple[httpx.Headers, memoryview]:
+        """Return the headers and the bytes (SSZ) of a whole state, in memory once.
+
+        Raises as :meth:`ask`; longer than the node's ``max_state_bytes`` is malformed.
+        """
+        where = self.where("GET", path)
+        request = self._http.build_request(
+            "GET",
+            path,
+            # Decompression would take longer than what is done with the state.
+            headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity"},
+            timeout=_longer_timeout(self._http.timeout),
+            extensions={BUFFER: self._max_state_bytes},
+        )
+        response = await self._send(request, where)
+        content: memoryview | None = response.extensions.get(BUFFER)
+        kind = response.headers.get("content-type", "")
+        if content is None or "application/octet-stream" not in kind:
+            raise MalformedAnswerError(
+                f"{where}: the answer is {kind or 'of no content type'}, expected "
+                "application/octet-stream. Ask another node, or set whole_network: off."
+            )
+        return response.headers, content
+
+    async def _send(
+        self, request: httpx.Request, where: str, tolerated: frozenset[int] = frozenset()
+    ) -> httpx.Response:
         if (ends := _DEADLINE.get()) is not None:
             request.extensions[DEADLINE] = ends
         try:
@@ -236,6 +277,13 @@ def _http_client(transport: httpx.AsyncBaseTransport, timeout: float | None) -> 
         trust_env=False,  # neither a netrc nor a proxy may answer for the node
         headers={"Accept": "application/json", "User-Agent": "valmon"},
     )
+
+
+def _longer_timeout(timeout: httpx.Timeout) -> httpx.Timeout:
+    longer = httpx.Timeout(timeout)
+    if longer.read is not None:
+        longer.read = max(longer.read, _STATE_TIMEOUT_SECONDS)
+    return longer
 
 
 def _attempts(request: httpx.Request) -> str:

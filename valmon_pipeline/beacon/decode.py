@@ -20,8 +20,6 @@ from valmon_pipeline.beacon.answers import (
     AttestationRewards,
     AttesterDuties,
     BlockRewards,
-    Checkpoint,
-    FinalityCheckpoints,
     Genesis,
     PendingConsolidations,
     PendingDeposit,
@@ -44,6 +42,7 @@ from valmon_pipeline.beacon.field_path import value_at
 from valmon_pipeline.beacon.number_rows import decode_number_rows
 from valmon_pipeline.chain.blocks import Attestation, Block, BlockHeader
 from valmon_pipeline.chain.committees import Committees
+from valmon_pipeline.chain.finality import Checkpoint, FinalityCheckpoints
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
@@ -63,7 +62,7 @@ class OptimisticAnswerError(Exception):
 
 
 def decoded(decode: Callable[[bytes], T], content: bytes, where: str) -> T:
-    """Decode an answer. ``where`` names the request and goes into every error.
+    """Decode an answer in JSON. ``where`` names the request and goes into every error.
 
     Raises:
         MalformedAnswerError: not JSON, truncated, a field missing, of a wrong type or value.
@@ -71,7 +70,7 @@ def decoded(decode: Callable[[bytes], T], content: bytes, where: str) -> T:
         UnsupportedForkError: the answer is of a fork this version does not know.
     """
     try:
-        return decode(content)
+        return checked(lambda: decode(content), where)
     except msgspec.ValidationError as error:
         raise _malformed(where, _with_value(str(error), content)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -79,6 +78,18 @@ def decoded(decode: Callable[[bytes], T], content: bytes, where: str) -> T:
         raise _malformed(
             where, f"not complete JSON ({error}); {len(content)} bytes, starting with {shown!r}"
         ) from error
+
+
+def checked(read: Callable[[], T], where: str) -> T:
+    """Read an answer in any format. ``where`` names the request and goes into every error.
+
+    Raises:
+        MalformedAnswerError: a field is missing, of a wrong type or value.
+        NodeNotReadyError: the answer is optimistic.
+        UnsupportedForkError: the answer is of a fork this version does not know.
+    """
+    try:
+        return read()
     except (FieldError, ChainRuleViolationError) as error:
         raise _malformed(where, str(error)) from error
     except UnsupportedForkError as error:

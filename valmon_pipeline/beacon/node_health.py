@@ -14,7 +14,14 @@ from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import BeaconApiError, BeaconUnreachableError
 
-_NOT_COMPARED: Final = frozenset({"fork_epochs"})
+_OF_STATES_ONLY: Final = (
+    "fork_versions",
+    "slots_per_historical_root",
+    "epochs_per_historical_vector",
+    "min_seed_lookahead",
+)
+"""Not every node lists them; a state that they do not fit is refused by itself."""
+_NOT_COMPARED: Final = frozenset({"fork_epochs", *_OF_STATES_ONLY})
 
 
 class NodeState(StrEnum):

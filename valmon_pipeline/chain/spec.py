@@ -46,7 +46,9 @@ class ChainSpec:
 
     ``fork_epochs`` holds every fork valmon knows, ``chain.epochs.NEVER`` if it is not scheduled;
     ``unknown_fork_epochs`` the scheduled forks it does not know. The four parameters that forks
-    redefine are mappings from each fork to the value in effect at it.
+    redefine are mappings from each fork to the value in effect at it. ``fork_versions`` and the
+    last three parameters lay out a beacon state and are needed for nothing else: absent or None on
+    a node that does not list them.
     """
 
     config_name: str
@@ -79,6 +81,11 @@ class ChainSpec:
     min_slashing_penalty_quotient: Mapping[Fork, int]
     proportional_slashing_multiplier: Mapping[Fork, int]
     whistleblower_reward_quotient: Mapping[Fork, int]
+
+    fork_versions: Mapping[Fork, bytes]
+    slots_per_historical_root: int | None
+    epochs_per_historical_vector: int | None
+    min_seed_lookahead: int | None
 
     @classmethod
     def from_config(cls, data: Mapping[str, object]) -> ChainSpec:
@@ -144,6 +151,14 @@ class ChainSpec:
                 _PROPORTIONAL_SLASHING_MULTIPLIER, scheduled
             ),
             whistleblower_reward_quotient=reader.by_fork(_WHISTLEBLOWER_REWARD_QUOTIENT, scheduled),
+            fork_versions={
+                fork: reader.hex_bytes(f"{fork.name}_FORK_VERSION", 4)
+                for fork in Fork
+                if f"{fork.name}_FORK_VERSION" in data
+            },
+            slots_per_historical_root=reader.positive_if_listed("SLOTS_PER_HISTORICAL_ROOT"),
+            epochs_per_historical_vector=reader.positive_if_listed("EPOCHS_PER_HISTORICAL_VECTOR"),
+            min_seed_lookahead=reader.positive_if_listed("MIN_SEED_LOOKAHEAD"),
         )
         if reader.mistakes:
             raise ChainRuleViolationError(

@@ -41,6 +41,21 @@ class SpecReader:
         """A required integer of at least 1: counts, and everything that is divided by."""
         return self.integer(name, minimum=1, instead_of=instead_of)
 
+    def positive_if_listed(self, name: str) -> int | None:
+        """An integer of at least 1, or None if there is no such entry."""
+        return self.positive(name) if name in self._data else None
+
+    def hex_bytes(self, name: str, length: int) -> bytes:
+        """A required ``0x…`` string of ``length`` bytes."""
+        value = self._data.get(name)
+        if isinstance(value, str) and value[:2] == "0x" and len(value) == 2 + 2 * length:
+            try:
+                return bytes.fromhex(value[2:])
+            except ValueError:
+                pass
+        self._mistake(name, f"{length} bytes as hexadecimal (0x…)")
+        return bytes(length)
+
     def epoch(self, name: str) -> int:
         """An epoch that may be absent or FAR_FUTURE_EPOCH: both are ``NEVER``."""
         if name not in self._data:

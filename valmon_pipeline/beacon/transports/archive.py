@@ -18,6 +18,7 @@ from valmon_pipeline.beacon.archive import (
     request_key,
 )
 from valmon_pipeline.beacon.subject import current_subject
+from valmon_pipeline.beacon.transports.whole_body import BUFFER
 
 PHASES: Final = ("final", "live", "slot", "head", "static")
 """Phases from the best to the last choice when a request was recorded in several."""
@@ -32,7 +33,11 @@ class NotInArchiveError(Exception):
 
 
 class RecordingTransport(httpx.AsyncBaseTransport):
-    """Hands every final answer to an archive before it is returned."""
+    """Hands every final answer to an archive before it is returned.
+
+    Answers in a buffer are not kept: they are no text, and a state is larger than everything else
+    that is asked about its epoch.
+    """
 
     def __init__(
         self, inner: httpx.AsyncBaseTransport, writer: ExchangeSink, *, phase: str = "live"
@@ -45,6 +50,8 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         """Send the request and record the exchange."""
         started = time.monotonic()
         response = await self._inner.handle_async_request(request)
+        if BUFFER in response.extensions:
+            return response
         await response.aread()
         query = request.url.query.decode("ascii")
         self._writer.append(
