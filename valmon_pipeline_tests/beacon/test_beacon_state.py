@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from valmon_pipeline.beacon.answers import Genesis
 from valmon_pipeline.beacon.archive import ArchiveWriter, read_exchanges
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.beacon.transports.retry import RetryPolicy

@@ -161,3 +161,17 @@ def test_the_recorded_node_is_understood() -> None:
     assert spec.fork_at_epoch(3) is Fork.DENEB
     assert spec.fork_at_epoch(4) is Fork.ELECTRA
     assert spec.fork_epochs[Fork.FULU] == NEVER
+
+
+def test_what_lays_out_a_state_is_read_where_it_is_listed() -> None:
+    listed = {
+        **MAINNET_CONFIG,
+        "ELECTRA_FORK_VERSION": "0x05000000",
+        "SLOTS_PER_HISTORICAL_ROOT": "8192",
+    }
+    spec = ChainSpec.from_config(listed)
+    assert spec.fork_versions == {Fork.ELECTRA: b"\x05\0\0\0"}
+    assert spec.slots_per_historical_root == 8192
+    assert spec.epochs_per_historical_vector is None
+    with pytest.raises(ChainRuleViolationError, match="ELECTRA_FORK_VERSION is '0x05', expected 4"):
+        ChainSpec.from_config({**listed, "ELECTRA_FORK_VERSION": "0x05"})
