@@ -6,6 +6,7 @@ import sys
 
 from valmon_pipeline.cli import (
     administration,
+    alerts,
     backfill,
     maintenance,
     nodes,
@@ -20,6 +21,7 @@ from valmon_pipeline.errors import ConfigurationError, ValmonError
 
 __all__ = [
     "administration",
+    "alerts",
     "app",
     "backfill",
     "main",

@@ -42,19 +42,35 @@ def running_databases(installation: Installation) -> Iterator[DatabaseUrls]:
     Raises:
         StorageError: the database cannot be started or reached, or needs ``valmon migrate``.
     """
+    with running_warehouse(installation) as url:
+        if installation.settings.database.url is None:
+            yield DatabaseUrls(url, EmbeddedPostgres(installation.home).dagster_url())
+            return
+        dagster = _dagster_url(installation, url)
+        _require_database(dagster)
+        yield DatabaseUrls(url, dagster.render_as_string(hide_password=False))
+
+
+@contextmanager
+def running_warehouse(installation: Installation) -> Iterator[str]:
+    """The URL of valmon's own tables, with the schema of this version: for what needs no Dagster.
+
+    The URL may hold a password.
+
+    Raises:
+        StorageError: the database cannot be started or reached, or needs ``valmon migrate``.
+    """
     settings = installation.settings
     if settings.database.url is not None:
         url = settings.database.url.reveal()
         migrate.require_current(url, settings.network)
-        dagster = _dagster_url(installation, url)
-        _require_database(dagster)
-        yield DatabaseUrls(url, dagster.render_as_string(hide_password=False))
+        yield url
         return
     with embedded_server(installation) as server:
         for name in ("valmon", "dagster"):
             server.ensure_database(name)
         migrate.upgrade(server.url(), settings.network)
-        yield DatabaseUrls(server.url(), server.dagster_url())
+        yield server.url()
 
 
 @contextmanager

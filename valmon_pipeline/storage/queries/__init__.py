@@ -8,11 +8,13 @@ exact gwei. One module per subject:
 - ``losses``: what was missed by cause. ``ledgers``: the balance ledger over a range.
 - ``events``: penalties and block events of a validator.
 - ``validators`` and ``labels``: who they are, and which groups they belong to.
+- ``alerts``: what is or was wrong, and what happened to it.
 - ``group_summary``: totals of groups over any set of epochs.
 
 Facts are written by ``storage.warehouse`` alone.
 """
 
+from valmon_pipeline.storage.queries.alerts import alert_history, list_alerts
 from valmon_pipeline.storage.queries.buckets import Granularity, Span
 from valmon_pipeline.storage.queries.events import (
     validator_events,
@@ -49,6 +51,7 @@ __all__ = [
     "Span",
     "StorageStatus",
     "TableStatus",
+    "alert_history",
     "close_label",
     "find_validators",
     "group_series",
@@ -58,6 +61,7 @@ __all__ = [
     "ledger_by_epoch",
     "ledger_of_validators",
     "ledger_over_epochs",
+    "list_alerts",
     "losses_by_cause",
     "network_series",
     "set_label",

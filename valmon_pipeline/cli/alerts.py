@@ -1,0 +1,134 @@
+"""``valmon alerts``: what is wrong, since when, and what was done about it."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from valmon_pipeline.alerting.life_cycle import Alert, Change, acknowledged, resolved
+from valmon_pipeline.cli.application import (
+    ConfigOption,
+    JsonOption,
+    app,
+    load,
+    output,
+    print_json,
+    say,
+)
+from valmon_pipeline.cli.opened_warehouse import opened_warehouse
+from valmon_pipeline.errors import ConfigurationError
+from valmon_pipeline.storage.alert_store import alert_transaction
+from valmon_pipeline.storage.queries import alert_history, list_alerts
+
+alerts_app = typer.Typer(no_args_is_help=True, help="Alerts: list, show, acknowledge, resolve.")
+app.add_typer(alerts_app, name="alerts")
+
+NumberArgument = Annotated[int, typer.Argument(help="Number of the alert.", min=1)]
+WhyOption = Annotated[str, typer.Option("--why", help="The reason, kept with the alert.")]
+ByOption = Annotated[
+    str | None,
+    typer.Option("--by", help="Who says so, kept with the reason. Default: the system's user."),
+]
+
+
+@alerts_app.command("list")
+def alerts_list(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that are resolved or retracted.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="So many, the newest.", min=1)] = 100,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the alerts that are open or acknowledged, the newest first."""
+    with opened_warehouse(load(config)) as warehouse:
+        alerts = list_alerts(warehouse, live_only=not everything, limit=limit)
+    if as_json:
+        print_json({"alerts": alerts})
+        return
+    if alerts.empty:
+        say("no alerts")
+        return
+    table = Table("no.", "severity", "status", "epoch", "message", box=SIMPLE_HEAD)
+    for row in alerts.to_dict("records"):
+        cells = (row[name] for name in ("alert_id", "severity", "status", "epoch", "message"))
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    output.print(table)
+
+
+@alerts_app.command("show")
+def alerts_show(
+    number: NumberArgument, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Show an alert and everything that happened to it."""
+    with opened_warehouse(load(config)) as warehouse:
+        alerts, changes = alert_history(warehouse, number)
+    if alerts.empty:
+        raise ConfigurationError(f"there is no alert {number}")
+    (alert,) = alerts.to_dict("records")
+    if as_json:
+        print_json({"alert": alert, "changes": changes})
+        return
+    for name, value in alert.items():
+        shown = "–" if value is None else str(value).replace("\n", ", ")
+        say(f"{name:17} {shown}")
+    for row in changes.to_dict("records"):
+        say(f"{row['at']:%Y-%m-%d %H:%M:%S} {row['change']}: {row['reason']}")
+
+
+@alerts_app.command("ack")
+def alerts_ack(
+    number: NumberArgument,
+    why: WhyOption = "seen",
+    by: ByOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Acknowledge an open alert: somebody looks after it."""
+    reason = f"{why} ({_who(by)})"
+    _change(number, lambda alert: acknowledged(alert, reason), config)
+
+
+@alerts_app.command("resolve")
+def alerts_resolve(
+    number: NumberArgument,
+    why: WhyOption = "resolved by hand",
+    by: ByOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Resolve an alert by hand. What goes on is an alert anew with the next epoch."""
+    reason = f"{why} ({_who(by)})"
+    _change(number, lambda alert: resolved(alert, reason), config)
+
+
+def _who(by: str | None) -> str:
+    """Who gave the command: as they say, else the user of the system."""
+    if by:
+        return by
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unnamed user"
+
+
+def _change(number: int, decide: Callable[[Alert], Change | None], config: ConfigOption) -> None:
+    with (
+        opened_warehouse(load(config)) as warehouse,
+        alert_transaction(
+            warehouse.database, f"change alert {number}", datetime.now(UTC)
+        ) as transaction,
+    ):
+        alert = transaction.alert(number)
+        if alert is None:
+            raise ConfigurationError(f"there is no alert {number}")
+        change = decide(alert)
+        if change is not None:
+            transaction.store([change])
+    said = f"alert {number} is {(alert if change is None else change.alert).status.value}"
+    say(f"{said} already" if change is None else said)

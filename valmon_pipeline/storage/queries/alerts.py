@@ -1,0 +1,47 @@
+"""Alerts, and what happened to each."""
+
+from __future__ import annotations
+
+import pandas as pd
+import sqlalchemy as sa
+
+from valmon_pipeline.alerting.kinds import LIVE_STATUSES
+from valmon_pipeline.storage.tables import table_of
+from valmon_pipeline.storage.warehouse import Warehouse
+
+
+def list_alerts(warehouse: Warehouse, *, live_only: bool, limit: int) -> pd.DataFrame:
+    """The newest ``limit`` alerts, newest first; columns: those of ``alerts``.
+
+    Raises:
+        StorageError: the database is away or refuses.
+    """
+    alerts = table_of(warehouse.schema, "alerts")
+    query = sa.select(alerts).order_by(alerts.c.alert_id.desc()).limit(limit)
+    if live_only:
+        query = query.where(alerts.c.status.in_([status.value for status in LIVE_STATUSES]))
+    return _frame(warehouse, query)
+
+
+def alert_history(warehouse: Warehouse, alert_id: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One alert, none or one row, and its changes in their order.
+
+    Raises:
+        StorageError: the database is away or refuses.
+    """
+    alerts = table_of(warehouse.schema, "alerts")
+    changes = table_of(warehouse.schema, "alert_changes")
+    return (
+        _frame(warehouse, sa.select(alerts).where(alerts.c.alert_id == alert_id)),
+        _frame(
+            warehouse,
+            sa.select(changes).where(changes.c.alert_id == alert_id).order_by(changes.c.position),
+        ),
+    )
+
+
+def _frame(warehouse: Warehouse, query: sa.Select[*tuple[object, ...]]) -> pd.DataFrame:
+    with warehouse.database.transaction("read alerts") as connection:
+        result = connection.execute(query)
+        names = list(result.keys())
+        return pd.DataFrame([tuple(row) for row in result], columns=names, dtype=object)
