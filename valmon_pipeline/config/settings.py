@@ -158,6 +158,24 @@ class MaintenanceSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """What ``valmon metrics`` serves, and when it says that valmon is not ready."""
+
+    port: Annotated[int, WholeNumber(1, 65_535)] = Field(
+        9464, description="Port that `valmon metrics` serves /metrics, /healthz and /readyz on."
+    )
+    max_head_lag_slots: Annotated[int, WholeNumber(1, 100_000)] = Field(
+        8,
+        description="/readyz fails when the head is further behind the clock, or was not looked "
+        "at for as long.",
+    )
+    max_stored_lag_epochs: Annotated[int, WholeNumber(2, 100_000)] = Field(
+        5,
+        description="/readyz fails when the newest stored epoch is further behind the clock; "
+        "when all is well it is 2 or 3.",
+    )
+
+
 class ScoringSettings(Section):
     """How standings are computed; ``valmon rescore`` applies changes to what is stored."""
 
@@ -295,6 +313,7 @@ class Settings(Section):
     catch_up: CatchUpSettings = Field(default_factory=CatchUpSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
     maintenance: MaintenanceSettings = Field(default_factory=MaintenanceSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     scoring: ScoringSettings = Field(default_factory=ScoringSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
 
