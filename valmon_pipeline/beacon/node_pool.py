@@ -112,6 +112,13 @@ class NodePool:
                 raise
             self._breakers.update(client.name, lambda breaker: breaker.after_success(in_use=True))
 
+    def breaker_states(self) -> dict[str, BreakerState]:
+        """Whether each node is left alone because it failed; no node is asked."""
+        known, now = self._breakers.read(), self._now()
+        return {
+            name: known.get(name, CircuitBreaker()).state(self._policy, now) for name in self.names
+        }
+
     async def reports(self) -> list[NodeReport]:
         """Ask every node how it is, whatever its breaker; nothing is remembered."""
         clients = self._clients(self._nodes)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-import uvicorn
 
-from valmon_pipeline.beacon.node_health import NodeHealth
 from valmon_pipeline.cli.application import ConfigOption, app, load, say
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
 from valmon_pipeline.deployment.demo_node import node_to_ask
+from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.errors import StorageError
 from valmon_pipeline.observability.readiness import ReadinessLimits
-from valmon_pipeline.observability.server import application
-from valmon_pipeline.pipeline import node_pool
+from valmon_pipeline.pipeline import node_pool, open_database
+from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.warehouse import Warehouse
 
 
 @app.command()
@@ -27,25 +29,54 @@ def metrics(
         int | None, typer.Option(help="Port to listen on. Default: metrics.port.")
     ] = None,
 ) -> None:
-    """Serve /metrics for Prometheus, /healthz and /readyz, until Ctrl-C."""
+    """Serve /metrics for Prometheus, /healthz and /readyz, until Ctrl-C.
+
+    Runs within `valmon up`, too. A configured database need not be there when it starts.
+    """
+    # Here, because no other command needs it, and importing it takes all of them longer.
+    import uvicorn
+
+    from valmon_pipeline.observability.server import MetricsServer
+
     with (
         node_to_ask(load(config)) as installation,
-        opened_warehouse(installation) as warehouse,
+        _warehouse(installation) as warehouse,
     ):
         settings = installation.settings
-        pool = node_pool(settings, warehouse.network)
-
-        async def ask_nodes() -> Sequence[NodeHealth]:
-            return [report.health for report in await pool.reports()]
-
-        served = application(
+        server = MetricsServer(
             warehouse,
-            ask_nodes,
+            node_pool(settings, lambda: _stored_network(warehouse)),
             ReadinessLimits(
                 settings.metrics.max_head_lag_slots, settings.metrics.max_stored_lag_epochs
             ),
             watches_network=settings.watch_list.everyone,
+            per_validator=settings.metrics.per_validator,
         )
         chosen = settings.metrics.port if port is None else port
         say(f"Metrics: http://{host}:{chosen}/metrics   (Ctrl-C stops)")
-        uvicorn.run(served, host=host, port=chosen, log_level="warning", access_log=False)
+        uvicorn.run(
+            server.application, host=host, port=chosen, log_level="warning", access_log=False
+        )
+
+
+@contextmanager
+def _warehouse(installation: Installation) -> Iterator[Warehouse]:
+    """A configured database as it is: that it is away is what the answers have to tell."""
+    url = installation.settings.database.url
+    if url is None:
+        with opened_warehouse(installation) as warehouse:
+            yield warehouse
+        return
+    database = open_database(installation.settings, url.reveal())
+    try:
+        yield Warehouse(database)
+    finally:
+        database.close()
+
+
+def _stored_network(warehouse: Warehouse) -> NetworkIdentity | None:
+    """What the database is of; the nodes can be compared with each other without it."""
+    try:
+        return warehouse.network()
+    except StorageError:
+        return None

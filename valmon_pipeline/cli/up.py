@@ -22,7 +22,8 @@ from valmon_pipeline.cli.backfill import check_node, dagster_ready, run_epochs
 from valmon_pipeline.cli.reports import print_summary
 from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.deployment.services import DagsterServices, replay_node
+from valmon_pipeline.deployment.processes import stop_all
+from valmon_pipeline.deployment.services import DagsterServices, metrics_server, replay_node
 from valmon_pipeline.deployment.supervisor import claimed_home
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
@@ -74,11 +75,18 @@ def up(
         stack.callback(services.stop)
         with working_on("Starting Dagster"):
             services.start()
+        metrics, metrics_url = metrics_server(installation, os.environ)
+        stack.callback(stop_all, [metrics])
+        metrics.start()
+        claim.started(metrics)
+        claim.metrics_are_at(metrics_url)
+        watched.append(metrics)
         if epochs != "none":
             _materialize(installation, database_url, instance, wanted)
         with working_on("Waiting for the Dagster UI"):
             services.wait_ready()
         claim.ui_is_at(services.ui_url)
+        say(f"Metrics: {metrics_url}/metrics")
         say(f"Dagster UI: {services.ui_url}   (Ctrl-C stops everything)", style="bold")
         try:
             services.watch(also=watched)

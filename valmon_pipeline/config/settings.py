@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from valmon_pipeline.config.alerts import AlertSettings
+from valmon_pipeline.config.alerts import AlertSettings, Switch
 from valmon_pipeline.config.field_types import (
     ArchiveUrl,
     CalendarDate,
@@ -162,7 +162,9 @@ class MetricsSettings(Section):
     """What ``valmon metrics`` serves, and when it says that valmon is not ready."""
 
     port: Annotated[int, WholeNumber(1, 65_535)] = Field(
-        9464, description="Port that `valmon metrics` serves /metrics, /healthz and /readyz on."
+        9464,
+        description="Port that /metrics, /healthz and /readyz are served on; `valmon up` takes "
+        "another one if it is taken.",
     )
     max_head_lag_slots: Annotated[int, WholeNumber(1, 100_000)] = Field(
         8,
@@ -173,6 +175,10 @@ class MetricsSettings(Section):
         5,
         description="/readyz fails when the newest stored epoch is further behind the clock; "
         "when all is well it is 2 or 3.",
+    )
+    per_validator: Annotated[bool, Switch()] = Field(
+        False,
+        description="Whether /metrics has gauges per watched validator, too: three series each.",
     )
 
 

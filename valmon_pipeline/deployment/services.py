@@ -1,4 +1,5 @@
-"""The processes of ``valmon up``: the replay node of the demo, and Dagster's services."""
+"""The processes of ``valmon up``: the replay node of the demo, the server of metrics, and Dagster's
+services."""
 
 from __future__ import annotations
 
@@ -46,6 +47,23 @@ def replay_node(
         yield process, f"http://{_LOOPBACK}:{port}"
     finally:
         stop_all([process])
+
+
+def metrics_server(
+    installation: Installation, environment: Mapping[str, str]
+) -> tuple[ManagedProcess, str]:
+    """The server of /metrics, /healthz and /readyz, not started yet, and its address.
+
+    It takes ``metrics.port`` if that is free.
+    """
+    port = free_port(installation.settings.metrics.port)
+    process = ManagedProcess(
+        "metrics server",
+        [sys.executable, "-m", "valmon_pipeline", "metrics", "--port", str(port)],
+        environment,
+        installation.logs / "metrics.log",
+    )
+    return process, f"http://{_LOOPBACK}:{port}"
 
 
 class DagsterServices:

@@ -46,6 +46,10 @@ class HomeClaim:
         """The replay node answers."""
         self._tell(replace(self._state, node_url=url))
 
+    def metrics_are_at(self, url: str) -> None:
+        """The server of metrics was started."""
+        self._tell(replace(self._state, metrics_url=url))
+
     def ui_is_at(self, url: str) -> None:
         """The UI answers."""
         self._tell(replace(self._state, ui_url=url))

@@ -26,6 +26,7 @@ class UpState:
     node_url: str | None
     ui_url: str | None
     processes: Mapping[str, int]
+    metrics_url: str | None = None
 
     def write(self, path: Path) -> None:
         """Write it so that a reader sees all of it or nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -14,67 +14,89 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from valmon_pipeline.beacon.node_health import NodeHealth
+from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.observability.exposition import FiguresCollector
 from valmon_pipeline.observability.readiness import (
-    Finding,
+    Condition,
     ReadinessLimits,
-    node_finding,
-    stored_findings,
+    node_condition,
+    stored_conditions,
 )
-from valmon_pipeline.observability.stored_figures import read_figures
+from valmon_pipeline.storage.queries.figures import FiguresReader
 from valmon_pipeline.storage.warehouse import Warehouse
 
-AskNodes = Callable[[], Awaitable[Sequence[NodeHealth]]]
 
+class MetricsServer:
+    """The ASGI application; the database and the nodes are asked anew for each answer.
 
-def application(
-    warehouse: Warehouse,
-    ask_nodes: AskNodes,
-    limits: ReadinessLimits,
-    *,
-    watches_network: bool = False,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Starlette:
-    """The ASGI application; the database and the nodes are asked anew for each answer."""
+    ``watches_network`` and ``per_validator`` say what is exported, see the collectors. Neither the
+    database nor a node has to be there: what is away is what the answers tell.
+    """
 
-    def metrics(request: Request) -> Response:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        nodes: NodePool,
+        limits: ReadinessLimits,
+        *,
+        watches_network: bool = False,
+        per_validator: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._network = warehouse.schema
+        self._figures = FiguresReader(warehouse, per_validator=per_validator)
+        self._nodes = nodes
+        self._limits = limits
+        self._watches_network = watches_network
+        self._now = now
+
+    @property
+    def application(self) -> Starlette:
+        """What to serve."""
+        return Starlette(
+            routes=[
+                Route("/metrics", self._metrics),
+                Route("/healthz", self._alive),
+                Route("/readyz", self._ready),
+            ]
+        )
+
+    def _metrics(self, request: Request) -> Response:
         try:
-            figures = read_figures(warehouse, now())
+            figures = self._figures.read(self._now())
         except StorageError as error:
             # Prometheus shows the target as down: better than figures that stand still.
             return PlainTextResponse(f"{error}\n", status_code=503)
         registry = CollectorRegistry(auto_describe=False)
         registry.register(
-            FiguresCollector(figures, warehouse.schema, watches_network=watches_network)
+            FiguresCollector(
+                self._network,
+                figures,
+                self._nodes.breaker_states(),
+                watches_network=self._watches_network,
+            )
         )
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"Content-Type": content_type})
 
-    async def alive(request: Request) -> Response:
+    async def _alive(self, request: Request) -> Response:
         return JSONResponse({"alive": True})
 
-    async def ready(request: Request) -> Response:
-        nodes, stored = await asyncio.gather(ask_nodes(), asyncio.to_thread(_stored))
-        findings = [node_finding(nodes), *stored]
-        is_ready = all(finding.ok for finding in findings)
+    async def _ready(self, request: Request) -> Response:
+        reports, stored = await asyncio.gather(
+            self._nodes.reports(), asyncio.to_thread(self._stored)
+        )
+        conditions = [node_condition([report.health for report in reports]), *stored]
+        is_ready = all(condition.ok for condition in conditions)
         return JSONResponse(
-            {"ready": is_ready, "checks": [asdict(finding) for finding in findings]},
+            {"ready": is_ready, "conditions": [asdict(condition) for condition in conditions]},
             status_code=200 if is_ready else 503,
         )
 
-    def _stored() -> list[Finding]:
+    def _stored(self) -> list[Condition]:
         try:
-            figures = read_figures(warehouse, now())
+            figures = self._figures.read(self._now())
         except StorageError as error:
-            return [Finding("database", ok=False, reason=str(error))]
-        return [Finding("database", ok=True), *stored_findings(figures, limits)]
-
-    return Starlette(
-        routes=[
-            Route("/metrics", metrics),
-            Route("/healthz", alive),
-            Route("/readyz", ready),
-        ]
-    )
+            return [Condition("database", ok=False, reason=str(error))]
+        return [Condition("database", ok=True), *stored_conditions(figures, self._limits)]

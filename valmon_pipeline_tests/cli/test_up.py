@@ -10,8 +10,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from valmon_pipeline.deployment.processes import answers
 from valmon_pipeline_tests.cli.home import Home, Up, wait_until
 from valmon_pipeline_tests.conftest import temporary_home
 
@@ -100,6 +102,19 @@ def test_the_ui_shows_what_was_materialized_at_the_start(up: Up) -> None:
         }
     stored = {row["partition"] for row in data["assetNodeOrError"]["assetMaterializations"]}
     assert stored >= {"0000005", "0000006", "0000007"}
+
+
+def test_metrics_and_health_are_served(up: Up) -> None:
+    address = next(line.split()[1] for line in up.printed.splitlines() if "/metrics" in line)
+    wait_until(lambda: answers(int(address.split(":")[2].partition("/")[0])))
+    metrics = httpx.get(address, timeout=30)
+    assert metrics.status_code == 200
+    assert 'valmon_stored_epoch{network="devnet"}' in metrics.text
+    assert httpx.get(address.replace("/metrics", "/healthz"), timeout=30).status_code == 200
+    ready = httpx.get(address.replace("/metrics", "/readyz"), timeout=30)
+    conditions = {one["name"]: one["ok"] for one in ready.json()["conditions"]}
+    assert conditions["database"]
+    assert conditions["node"]
 
 
 def test_status_tells_what_runs_and_what_is_stored(up: Up, served_home: Home) -> None:

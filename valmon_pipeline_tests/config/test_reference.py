@@ -41,7 +41,7 @@ def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
     values |= {"database.dagster_url": "postgresql://h/e", "history.first_day": "2026-11-01"}
     values |= {"archive.url": "s3://bucket/valmon"}
     values |= {"start_epoch": "300000", "block_events": "everyone"}
-    values |= {"scoring.critical_below": "0.6"}
+    values |= {"scoring.critical_below": "0.6", "metrics.per_validator": "true"}
     values |= {
         "alerts.group_by": "region",
         "alerts.rules": '[{"rule": "exit", "severity": "info"}]',
