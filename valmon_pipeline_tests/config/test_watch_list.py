@@ -196,7 +196,7 @@ class TestEthValidatorWatcher:
     def test_other_files_cannot_use_its_names(self, mistakes: Mistakes) -> None:
         assert mistakes("beacon_url: http://a\nmetrics_port: 1\n") == {
             "line 1 beacon_url": "unknown key; did you mean beacon_node_url?",
-            "line 2 metrics_port": "unknown key",
+            "line 2 metrics_port": "unknown key; did you mean metrics?",
         }
 
 
