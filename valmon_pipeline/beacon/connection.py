@@ -26,6 +26,7 @@ from valmon_pipeline.beacon.transports.archive import (
     ReplayTransport,
 )
 from valmon_pipeline.beacon.transports.node_address import PLACEHOLDER, NodeAddressTransport
+from valmon_pipeline.beacon.transports.node_connections import NodeConnections
 from valmon_pipeline.beacon.transports.rate_limit import RateLimitTransport
 from valmon_pipeline.beacon.transports.retry import (
     ATTEMPTS,
@@ -124,12 +125,10 @@ class Connection:
         """
         statistics = ClientStatistics()
         if transport is None:
-            transport = httpx.AsyncHTTPTransport(
-                verify=_certificates(),
-                limits=httpx.Limits(
-                    max_connections=options.worker_pool_size,
-                    max_keepalive_connections=options.max_idle_connections,
-                ),
+            transport = NodeConnections(
+                _certificates(),
+                max_connections=options.worker_pool_size,
+                max_idle=options.max_idle_connections,
             )
         transport = NodeAddressTransport(options.url, transport)
         transport = WholeBodyTransport(transport, statistics, options.max_answer_bytes)

@@ -82,6 +82,8 @@ def corrections_to_standings(
         connection, schema, contract, contract.columns, Selection({"epoch": [epoch]})
     )
     final = stored[stored["window_complete"]].reset_index(drop=True)
+    if not len(final):
+        return None
     nobody_else = np.zeros(0, dtype=np.int64)
     changes = changed_values(contract, final, frame, nobody_else)
     return _numbered(connection, schema, epoch, [changes], reason)
