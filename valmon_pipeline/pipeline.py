@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Final
 
 from valmon_pipeline.assets.alerts import Alerting
+from valmon_pipeline.assets.epoch_worker import OpenMaterializer
+from valmon_pipeline.assets.materialization import EpochMaterializer
 from valmon_pipeline.assets.resources import NoProgress, Pipeline, Progress
 from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
@@ -48,6 +51,19 @@ def pipeline_of(
     def warehouse() -> Warehouse:
         return Warehouse(open_database(settings, database_url()))
 
+    def worker_opener(
+        watch: Watch, processes: int, *, provisional: bool, correction_reason: str
+    ) -> OpenMaterializer:
+        return partial(
+            _open_worker,
+            share_of(settings, processes),
+            database_url(),
+            watch,
+            from_archive=from_archive,
+            provisional=provisional,
+            correction_reason=correction_reason,
+        )
+
     archive = answer_archive(settings)
     if from_archive:
         open_client: OpenClient = _archived_clients(settings)
@@ -68,6 +84,40 @@ def pipeline_of(
         read_watch_list=read_watch_list,
         standing_rules=settings.scoring.rules,
         alerting=Alerting(settings.alerts.alert_rules),
+        processes=settings.backfill.process_count,
+        worker_opener=worker_opener,
+    )
+
+
+def _open_worker(
+    settings: Settings,
+    database_url: str,
+    watch: Watch,
+    *,
+    from_archive: bool,
+    provisional: bool,
+    correction_reason: str,
+) -> EpochMaterializer:
+    """The materializer of one of several processes, called in that process."""
+    pipeline = pipeline_of(settings, lambda: database_url, from_archive=from_archive)
+    return replace(pipeline, watch=watch).materializer_alone(
+        provisional=provisional, correction_reason=correction_reason
+    )
+
+
+def share_of(settings: Settings, processes: int) -> Settings:
+    """Settings for one of several processes that ask the same nodes at the same time."""
+    limit = settings.rate_limit
+    return settings.model_copy(
+        update={
+            "rate_limit": limit.model_copy(
+                update={
+                    "requests_per_second": limit.requests_per_second / processes,
+                    "burst": max(1, limit.burst // processes),
+                }
+            ),
+            "worker_pool_size": max(1, settings.worker_pool_size // processes),
+        }
     )
 
 

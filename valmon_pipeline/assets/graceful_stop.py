@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+Handler = Callable[[int, FrameType | None], Any] | int
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,15 +36,7 @@ def run_until_signalled(main: Coroutine[Any, Any, T]) -> T:
     if threading.current_thread() is not threading.main_thread():
         return asyncio.run(main)
     received: list[int] = []
-    before = {
-        number: handler
-        for number in _SIGNALS
-        if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
-    }
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    handlers = _handlers()
 
     async def cancellable() -> T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -52,12 +46,11 @@ def run_until_signalled(main: Coroutine[Any, Any, T]) -> T:
         def on_signal(number: int, frame: FrameType | None) -> None:
             received.append(number)
             if len(received) > 1:
-                restore()
+                _install(handlers)
                 signal.raise_signal(number)
             loop.call_soon_threadsafe(cancel)
 
-        for number in before:
-            signal.signal(number, on_signal)
+        _install(dict.fromkeys(handlers, on_signal))
         return await main
 
     try:
@@ -66,11 +59,57 @@ def run_until_signalled(main: Coroutine[Any, Any, T]) -> T:
         if not received:
             raise
     finally:
-        restore()
+        _install(handlers)
     if received:
         signal.raise_signal(received[0])
         raise KeyboardInterrupt
     return result
+
+
+@contextmanager
+def signals_noted() -> Iterator[Callable[[], bool]]:
+    """Within this context SIGINT and SIGTERM are noted; their handlers are called at its end. Gives
+    a function that tells whether one came.
+
+    A second signal, ignored signals and other threads are as with ``run_until_signalled``.
+
+    Raises:
+        KeyboardInterrupt: a signal came and its handler raised nothing itself.
+    """
+    received: list[int] = []
+    handlers = _handlers()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            _install(handlers)
+            signal.raise_signal(number)
+
+    _install(dict.fromkeys(handlers, on_signal))
+    try:
+        yield lambda: bool(received)
+    finally:
+        _install(handlers)
+    if received:
+        signal.raise_signal(received[0])
+        raise KeyboardInterrupt
+
+
+def _handlers() -> dict[signal.Signals, Handler]:
+    """The handlers of the signals that are not ignored; none outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {number: signal.getsignal(number) for number in _SIGNALS}
+    return {
+        number: handler
+        for number, handler in found.items()
+        if handler is not None and handler != signal.SIG_IGN
+    }
+
+
+def _install(handlers: Mapping[signal.Signals, Handler]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 async def to_the_end(work: Awaitable[T]) -> T:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from valmon_pipeline.assets.checks import CheckResult
 from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
+from valmon_pipeline.assets.epoch_frames import compute_epoch_frames
 from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
 from valmon_pipeline.assets.label_history import no_labels
+from valmon_pipeline.assets.metadata import Metadata, describe_epoch
 from valmon_pipeline.assets.node_session import NodeSession, is_fault_of_node
 from valmon_pipeline.assets.raw_answers import keep, raw_answers
 from valmon_pipeline.assets.watch import Watch
@@ -48,14 +50,16 @@ _MILLISECONDS_PER_DAY: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """One stored epoch: its frames and checks, and what it took.
+    """One stored epoch: what there is to say of each table, its checks, and what it took. The
+    frames are not kept.
 
     ``corrections`` counts the values that differ from those that were stored of it before.
     """
 
     epoch: int
     node: str
-    frames: EpochFrames
+    described: Mapping[str, Metadata]
+    checks: Sequence[CheckResult]
     unknown_ids: tuple[int | str, ...]
     seconds: float
     requests: int
@@ -66,14 +70,16 @@ class EpochReport:
 
 @dataclass(slots=True)
 class RunOutcome:
-    """The epochs a run stored, and the reason for each that it could not; frames are not kept.
+    """The epochs a run stored, and the reason for each that it could not.
 
     ``broken_contracts`` maps a table to the epochs whose frame it refused, with the reason.
+    ``gone`` says which of node and database is away, if that is why epochs were not tried.
     """
 
     stored: list[int] = field(default_factory=list)
     failures: dict[int, str] = field(default_factory=dict)
     broken_contracts: dict[str, dict[int, str]] = field(default_factory=dict)
+    gone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +193,7 @@ class EpochMaterializer:
                 if isinstance(stored, ContractViolationError) and stored.table is not None:
                     outcome.broken_contracts.setdefault(stored.table, {})[epoch] = str(stored)
                 if gone := await self._what_is_gone(session.reader.client, stored):
+                    outcome.gone = gone
                     await _cancelled(reading)
                     for skipped in following:
                         fail(skipped, f"not tried: {gone}")
@@ -244,7 +251,8 @@ class EpochMaterializer:
         return EpochReport(
             epoch=read.answers.epoch,
             node=read.answers.node,
-            frames=frames,
+            described=describe_epoch(frames.tables),
+            checks=frames.checks,
             unknown_ids=read.answers.unknown_ids,
             seconds=time.monotonic() - read.started,
             requests=read.requests,

@@ -9,7 +9,6 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.plots import Series, stacked_bars
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.ledger.residuals import ResidualClass
@@ -22,18 +21,14 @@ _GROUPS_SHOWN: Final = 50
 Metadata = dict[str, Any]
 
 
-def epoch_metadata(report: EpochReport, table: str) -> Metadata:
-    """Metadata of one asset's materialization for one epoch."""
-    frame = report.frames.tables[table]
-    describe = _DESCRIPTIONS.get(table)
+def describe_epoch(tables: Mapping[str, pd.DataFrame]) -> dict[str, Metadata]:
+    """What there is to say of each table of an epoch, from the frames of all of them."""
     return {
-        "dagster/partition_row_count": len(frame),
-        **(describe(frame, report.frames.tables) if describe else {}),
-        "node": report.node,
-        "epoch_seconds": round(report.seconds, 3),
-        "epoch_requests": report.requests,
-        "epoch_bytes_received": report.bytes_received,
-        **({"unknown_validators": str(list(report.unknown_ids))} if report.unknown_ids else {}),
+        table: {
+            "dagster/partition_row_count": len(frame),
+            **(describe(frame, tables) if (describe := _DESCRIPTIONS.get(table)) else {}),
+        }
+        for table, frame in tables.items()
     }
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 from valmon_pipeline.assets.alerts import Alerting
+from valmon_pipeline.assets.epoch_worker import OpenMaterializer
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.parallel_materialization import ParallelMaterializer
 from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.open_client import OpenClient
@@ -31,6 +33,10 @@ class Progress(Protocol):
     def failed(self, epoch: int, reason: str) -> None:
         """An epoch failed; nothing of it was stored."""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run is to end."""
+
 
 class NoProgress:
     """Nobody is watching: runs started by Dagster's own processes."""
@@ -41,6 +47,21 @@ class NoProgress:
     def failed(self, epoch: int, reason: str) -> None:
         """Ignore it."""
 
+    @property
+    def interrupted(self) -> bool:
+        """Never: such runs are ended by signals."""
+        return False
+
+
+class WorkerOpener(Protocol):
+    """Says how each of several processes opens a materializer of its own."""
+
+    def __call__(
+        self, watch: Watch, processes: int, *, provisional: bool, correction_reason: str
+    ) -> OpenMaterializer:
+        """What each process calls, unpickled: for the same nodes, shared with the others, and the
+        same database."""
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -48,6 +69,7 @@ class Pipeline:
 
     ``archive`` is where the answers about final epochs are kept; None: they are not.
     ``read_watch_list`` gives the watch list that the configuration has by now; None: it is fixed.
+    Long runs are shared among up to ``processes``, if ``worker_opener`` says how they begin.
     ``standing_rules`` say how standings are computed, ``alerting`` what is alerted and to whom.
     """
 
@@ -61,6 +83,8 @@ class Pipeline:
     read_watch_list: Callable[[], WatchList] | None = None
     standing_rules: StandingRules = field(default_factory=StandingRules)
     alerting: Alerting = field(default_factory=Alerting)
+    processes: int = 1
+    worker_opener: WorkerOpener | None = None
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -84,8 +108,25 @@ class Pipeline:
 
     def materializer(
         self, *, provisional: bool = False, correction_reason: str = MATERIALIZED_AGAIN
-    ) -> EpochMaterializer:
+    ) -> EpochMaterializer | ParallelMaterializer:
         """A materializer of epochs with this node, warehouse and watch list."""
+        alone = self.materializer_alone(
+            provisional=provisional, correction_reason=correction_reason
+        )
+        if self.worker_opener is None:
+            return alone
+        opener = partial(
+            self.worker_opener,
+            self.watch,
+            provisional=provisional,
+            correction_reason=correction_reason,
+        )
+        return ParallelMaterializer(
+            alone, opener, self.processes, is_cancelled=lambda: self.progress.interrupted
+        )
+
+    def materializer_alone(self, *, provisional: bool, correction_reason: str) -> EpochMaterializer:
+        """The same in this process alone."""
         return EpochMaterializer(
             self.open_client,
             self.warehouse,

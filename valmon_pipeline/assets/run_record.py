@@ -13,10 +13,22 @@ import dagster as dg
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, asset_key
 from valmon_pipeline.assets.checks import EPOCH_CHECKS, MAX_EXAMPLES, CheckResult
 from valmon_pipeline.assets.materialization import EpochReport
-from valmon_pipeline.assets.metadata import Metadata, epoch_metadata
+from valmon_pipeline.assets.metadata import Metadata
 from valmon_pipeline.partitions import epoch_key
 
 NO_BREACHES: Final[Mapping[int, str]] = {}
+
+
+def epoch_metadata(report: EpochReport, table: str) -> Metadata:
+    """Metadata of one asset's materialization for one epoch."""
+    return {
+        **report.described[table],
+        "node": report.node,
+        "epoch_seconds": round(report.seconds, 3),
+        "epoch_requests": report.requests,
+        "epoch_bytes_received": report.bytes_received,
+        **({"unknown_validators": str(list(report.unknown_ids))} if report.unknown_ids else {}),
+    }
 
 
 class RunRecord:
@@ -33,7 +45,7 @@ class RunRecord:
         """Take what is needed from the report of a stored epoch."""
         for table, by_epoch in self.metadata.items():
             by_epoch[report.epoch] = epoch_metadata(report, table)
-        for result in report.frames.checks:
+        for result in report.checks:
             self._checks[result.asset, result.name].append(result)
 
     def check_results(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -130,12 +131,26 @@ class DatabaseSettings(Section):
     )
 
 
+_MOST_PROCESSES: Final = 4
+
+
 class BackfillSettings(Section):
     """How history is loaded."""
 
     max_epochs_per_run: Annotated[int, WholeNumber(1, 10_000)] = Field(
         225, description="Epochs that one Dagster run of a backfill materializes."
     )
+    processes: Annotated[int, WholeNumber(0, 64)] = Field(
+        0,
+        description="Processes that share the epochs of a long run (from 32 epochs each), and the "
+        "requests that a beacon node may be sent. Each needs about 250 MB. 0: as many as there are "
+        "cores, but at most 4.",
+    )
+
+    @property
+    def process_count(self) -> int:
+        """``processes``, as a number of processes."""
+        return self.processes or min(_MOST_PROCESSES, len(os.sched_getaffinity(0)))
 
 
 class CatchUpSettings(Section):

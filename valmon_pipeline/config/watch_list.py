@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Protocol
 
 ValidatorId = int | str
@@ -60,7 +59,7 @@ class WatchList:
         pubkeys: set[str] = set()
         labels: dict[ValidatorId, Mapping[str, str]] = {}
         for entry in entries:
-            values = MappingProxyType(dict(entry.label_values))
+            values = dict(entry.label_values)
             for indices_of_entry in entry.ranges:
                 indices.update(indices_of_entry)
                 if values:
@@ -72,7 +71,7 @@ class WatchList:
             everyone=everyone,
             indices=tuple(sorted(indices)),
             pubkeys=tuple(sorted(pubkeys)),
-            labels=MappingProxyType(labels),
+            labels=labels,
         )
 
 

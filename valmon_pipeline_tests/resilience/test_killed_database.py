@@ -54,7 +54,9 @@ def dying_at_copy(
 
 
 @pytest.mark.parametrize(
-    "how", [signal.SIGQUIT, signal.SIGKILL], ids=["stop -m immediate", "kill -9"]
+    "how",
+    [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL],
+    ids=["stop -m fast", "stop -m immediate", "kill -9"],
 )
 def test_a_database_that_dies_during_a_copy_costs_an_error_and_a_resume(
     server: EmbeddedPostgres,
