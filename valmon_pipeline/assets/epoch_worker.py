@@ -77,11 +77,11 @@ def _listen(connection: Connection, batches: SimpleQueue[Sequence[int] | None]) 
 
 def main() -> None:
     """Serve the socket whose descriptor is the argument."""
-    with (
-        Connection(int(sys.argv[1])) as connection,
-        suppress(KeyboardInterrupt, BrokenPipeError, ConnectionResetError, EOFError),
-    ):
-        work(connection)
+    with suppress(KeyboardInterrupt, BrokenPipeError, ConnectionResetError, EOFError):
+        with Connection(int(sys.argv[1])) as connection:
+            work(connection)
+        # Who hangs up also interrupts, maybe only now.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
