@@ -49,6 +49,10 @@ class AttestationRewardColumns:
         """Sum of the three components (n), gwei."""
         return self.source + self.target + self.head
 
+    def of_rows(self, rows: Int64Array) -> AttestationRewardColumns:
+        """The given rows (m), in any order and number."""
+        return AttestationRewardColumns(self.source[rows], self.target[rows], self.head[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class AttestationPenalties:
@@ -56,6 +60,10 @@ class AttestationPenalties:
 
     source: Int64Array
     target: Int64Array
+
+    def of_rows(self, rows: Int64Array) -> AttestationPenalties:
+        """The given rows (m), in any order and number."""
+        return AttestationPenalties(self.source[rows], self.target[rows])
 
 
 def total_active_balance(spec: ChainSpec, registry: ValidatorRegistry, epoch: int) -> int:

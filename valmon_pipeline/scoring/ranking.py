@@ -36,6 +36,41 @@ def percentile_rank_among(values: Float64Array, population: Float64Array) -> Flo
     return ranks
 
 
+def percentile_rank_of_counted(values: Float64Array, counts: Int64Array) -> Float64Array:
+    """``percentile_rank`` of values (n) that occur ``counts`` (n) times, without writing them out.
+
+    A value that occurs nowhere is ranked among the others. NaN stays NaN and is not counted.
+    """
+    ranks = np.full(len(values), np.nan)
+    known = ~np.isnan(values)
+    distinct, row = np.unique(values[known], return_inverse=True)
+    occurrences = np.zeros(len(distinct), np.int64)
+    np.add.at(occurrences, row, counts[known])
+    not_above = np.cumsum(occurrences)
+    if len(distinct) and not_above[-1]:
+        ranks[known] = ((2 * not_above - occurrences) / (2 * not_above[-1]))[row]
+    return ranks
+
+
+def quantiles_of_counted(values: Float64Array, counts: Int64Array) -> Float64Array:
+    """``quantiles`` of values (n) that occur ``counts`` (n) times, without writing them out."""
+    occurring = ~np.isnan(values) & (counts > 0)
+    if not occurring.any():
+        return np.full(len(QUANTILES), np.nan)
+    order = np.argsort(values[occurring], kind="stable")
+    ascending, last = values[occurring][order], np.cumsum(counts[occurring][order])
+    at = np.array(QUANTILES, dtype=np.float64) / 100 * (last[-1] - 1)
+    below = np.floor(at).astype(np.int64)
+    above = np.minimum(below + 1, last[-1] - 1)
+    low, high = (ascending[np.searchsorted(last, rank, side="right")] for rank in (below, above))
+    share = at - below
+    # From the nearer neighbour, as NumPy does it, so that the results are the same to the last bit.
+    result: Float64Array = np.where(
+        share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share)
+    )
+    return result
+
+
 def band_percentile_rank(
     values: Float64Array,
     bands: Int64Array,
