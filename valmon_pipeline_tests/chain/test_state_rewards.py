@@ -70,9 +70,7 @@ def test_every_epoch_of_a_busy_chain_is_paid_as_its_node_pays_it(fulu_epoch: int
         assert found.total_active_balance == paid.participation.total_active_balance
         after = simulation.record(spec.first_slot(epoch + 2))
         assert found.finalized_epoch == after.finalized.epoch
-        assert (
-            found.inactivity_score.tolist() == after.column("inactivity_score")[:count].tolist()
-        )
+        assert found.inactivity_score.tolist() == after.column("inactivity_score")[:count].tolist()
         leaks += found.inactivity_leak
         slashed += int(np.count_nonzero(found.slashed))
         left += int(np.count_nonzero(~of_group.eligible[found.group]))
@@ -138,9 +136,7 @@ def deltas_of_the_specification(
                     sum(
                         other["effective_balance"]
                         for other, its_flags, _ in rows
-                        if active(other, previous)
-                        and not other["slashed"]
-                        and its_flags >> bit & 1
+                        if active(other, previous) and not other["slashed"] and its_flags >> bit & 1
                     ),
                 )
                 numerator = base * weight * (voted // increment)

@@ -10,7 +10,9 @@ from valmon_pipeline.scoring.ranking import (
     effective_balance_band,
     percentile_rank,
     percentile_rank_among,
+    percentile_rank_of_counted,
     quantiles,
+    quantiles_of_counted,
 )
 
 
@@ -86,3 +88,29 @@ def test_a_balance_lies_in_its_band(minimum: int, balance: int) -> None:
 def test_quantiles_interpolate_and_of_nothing_are_unknown() -> None:
     assert quantiles(np.array([0.0, np.nan, 1.0])).tolist() == [0.05, 0.25, 0.5, 0.75, 0.95]
     assert np.isnan(quantiles(np.array([np.nan]))).all()
+
+
+COUNTED = st.lists(
+    st.tuples(st.one_of(st.just(np.nan), st.floats(-2, 1)), st.integers(0, 5)), max_size=20
+)
+
+
+@given(COUNTED)
+def test_counted_values_rank_as_if_they_were_written_out(rows: list[tuple[float, int]]) -> None:
+    values = np.array([value for value, _ in rows], dtype=np.float64)
+    counts = np.array([count for _, count in rows], dtype=np.int64)
+    ranks = percentile_rank_of_counted(values, counts)
+    np.testing.assert_array_equal(
+        np.repeat(ranks, counts), percentile_rank(np.repeat(values, counts))
+    )
+
+
+@given(COUNTED)
+def test_counted_values_have_the_quantiles_of_what_they_stand_for(
+    rows: list[tuple[float, int]],
+) -> None:
+    values = np.array([value for value, _ in rows], dtype=np.float64)
+    counts = np.array([count for _, count in rows], dtype=np.int64)
+    np.testing.assert_array_equal(
+        quantiles_of_counted(values, counts), quantiles(np.repeat(values, counts))
+    )
