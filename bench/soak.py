@@ -14,7 +14,7 @@ the chain for as many epochs as were asked for:
 * the resident memory of each process at the start and at the end, and the largest in between;
 * rows and bytes that Dagster's database grew by, per epoch and for a day of mainnet;
 * the seconds from "the window of an epoch has closed" to "its provisional rows are visible";
-* whether any epoch is missing.
+* whether any epoch is missing, what the runs came to, and what failed ones said.
 
 Slots are shorter than Dagster's sensor loop here: ``bench.live_slots`` measures live snapshots.
 """
@@ -33,6 +33,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import psycopg
 
 from bench.dagster_growth import EPOCHS_PER_DAY, sizes
 from valmon_pipeline.deployment.processes import answers, free_port
@@ -217,6 +219,7 @@ def report(
     missing = sorted(set(range(first, max(stored) + 1)) - stored)
     print(f"soak of {len(new)} epochs, {options.validators} validators, {options.slot_ms} ms slots")
     print(f"  took {time.monotonic() - began:.0f} s; epochs not stored so far: {missing}")
+    show_runs(server)
     print(f"  {'MB of memory':22} {'start':>8} {'end':>8} {'largest':>8}")
     for name, value in start.items():
         print(f"  {name:22} {value:8.0f} {final[name]:8.0f} {largest[name]:8.0f}")
@@ -224,6 +227,19 @@ def report(
     seconds = delays(warehouse, first)
     print(f"  window closed to provisional median {statistics.median(seconds):.1f} s (no target)")
     print(f"  window closed to provisional slowest {max(seconds):.1f} s (no target)")
+
+
+def show_runs(server: EmbeddedPostgres) -> None:
+    """Print how many runs there were by status, and what the failures were."""
+    with psycopg.connect(server.url("dagster"), autocommit=True) as connection:
+        found = connection.execute("SELECT status, count(*) FROM runs GROUP BY 1 ORDER BY 1")
+        print("  runs: " + ", ".join(f"{count} {status}" for status, count in found))
+        failures = connection.execute(
+            "SELECT left(event, 3000) FROM event_logs "
+            "WHERE dagster_event_type IN ('STEP_FAILURE', 'PIPELINE_FAILURE') ORDER BY id LIMIT 20"
+        )
+        for (event,) in failures:
+            print(f"  failure: {event}")
 
 
 def show_growth(

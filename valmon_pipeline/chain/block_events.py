@@ -127,7 +127,7 @@ class _Judge:
             # It joins the queue whatever it is; DEPOSIT_APPLIED tells when it is credited.
             yield self._deposit(EventType.DEPOSIT_REQUEST, deposit, effective=True)
         for withdrawal_request in operations.withdrawal_requests:
-            yield self._withdrawal_request(withdrawal_request)
+            yield self._withdrawal_request(block, withdrawal_request)
         for consolidation_request in operations.consolidation_requests:
             yield self._consolidation_request(consolidation_request)
 
@@ -160,10 +160,11 @@ class _Judge:
         pubkey = deposit.pubkey if index is None else None
         return kind, index, None, deposit.amount, effective, pubkey
 
-    def _withdrawal_request(self, request: WithdrawalRequest) -> _Event:
+    def _withdrawal_request(self, block: Block, request: WithdrawalRequest) -> _Event:
         index = self._index.get(request.pubkey)
         if request.amount:
-            effective = self._may_withdraw(index, request.source_address)
+            epoch = self._spec.epoch_of(block.slot)
+            effective = self._may_withdraw(index, request.source_address, epoch)
             return EventType.WITHDRAWAL_REQUEST, index, None, request.amount, effective, None
         effective = self._starts_exit(index, request.source_address)
         return EventType.EXIT_REQUEST, index, None, None, effective, None
@@ -213,7 +214,7 @@ class _Judge:
             self._switches_explained.add(index)
         return switched
 
-    def _may_withdraw(self, index: int | None, address: bytes) -> bool | None:
+    def _may_withdraw(self, index: int | None, address: bytes, epoch: int) -> bool | None:
         """Whether the request fulfils the conditions of ``process_withdrawal_request`` that the
         registry shows. What is pending already for the same validator it does not show."""
         rows = self._rows(index)
@@ -221,10 +222,12 @@ class _Judge:
             return None
         before, after = rows
         registry, enough = self._before, self._spec.min_activation_balance
+        # Without the period (a node that does not list it) activity is all that is asked for.
+        newest = epoch - (self._spec.shard_committee_period or 0)
         return (
             self._owns(after, address)
             and bool(registry.withdrawal_credentials[before, 0] == COMPOUNDING_PREFIX)
-            and int(registry.activation_epoch[before]) != NEVER
+            and int(registry.activation_epoch[before]) <= newest
             and int(registry.exit_epoch[before]) == NEVER
             and int(registry.effective_balance[before]) >= enough
             and int(registry.balance[before]) > enough

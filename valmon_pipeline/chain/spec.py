@@ -46,7 +46,8 @@ class ChainSpec:
 
     ``fork_epochs`` holds every fork valmon knows, ``chain.epochs.NEVER`` if it is not scheduled;
     ``unknown_fork_epochs`` the scheduled forks it does not know. The four parameters that forks
-    redefine are mappings from each fork to the value in effect at it. ``fork_versions`` and the
+    redefine are mappings from each fork to the value in effect at it. ``shard_committee_period`` is
+    None on a node that does not list it. ``fork_versions`` and the
     last three parameters lay out a beacon state and are needed for nothing else: absent or None on
     a node that does not list them.
     """
@@ -72,6 +73,7 @@ class ChainSpec:
     min_activation_balance: int
     ejection_balance: int
     min_deposit_amount: int
+    shard_committee_period: int | None
 
     base_reward_factor: int
     min_epochs_to_inactivity_penalty: int
@@ -141,6 +143,7 @@ class ChainSpec:
                 if "MIN_DEPOSIT_AMOUNT" in data
                 else "EFFECTIVE_BALANCE_INCREMENT"
             ),
+            shard_committee_period=reader.positive_if_listed("SHARD_COMMITTEE_PERIOD"),
             base_reward_factor=reader.positive("BASE_REWARD_FACTOR"),
             min_epochs_to_inactivity_penalty=reader.integer("MIN_EPOCHS_TO_INACTIVITY_PENALTY"),
             inactivity_score_bias=reader.integer("INACTIVITY_SCORE_BIAS"),

@@ -150,12 +150,15 @@ def _head(head: ChainHead | None) -> str:
 
 
 def _history_table(index: int, history: pd.DataFrame) -> Table:
+    """The epochs; why something was lost and what it cost only if anything was."""
+    lost = bool(history["miss_cause"].notna().any())
     table = _table(
         *map(_right, ("epoch", "slot")),
         "result",
         _right("delay"),
         "flags",
         *map(_right, ("gwei earned", "gwei ideal", "effective", "sync", "blocks")),
+        *((_right("cost"), "why") if lost else ()),
         title=f"Validator {index}",
         caption="flags earned: S source, T target, H head; sync: signed/due; blocks: proposed/due",
     )
@@ -171,6 +174,7 @@ def _history_table(index: int, history: pd.DataFrame) -> Table:
             _percent(row["attestation_effectiveness"]),
             _share(row["sync_participated"], row["sync_due"]),
             _share(row["blocks_proposed"], row["proposals"]),
+            *((_count(row["cost"]), _cause(row["miss_cause"])) if lost else ()),
         )
     return table
 
@@ -199,6 +203,10 @@ def _outcome(row: dict[Any, Any]) -> str:
         return "included"
     no_opportunity = pd.isna(row["earliest_inclusion_slot"])
     return "[yellow]no block[/]" if no_opportunity else "[red]missed[/]"
+
+
+def _cause(cause: Any) -> str:
+    return "" if pd.isna(cause) else str(cause).replace("_", " ")
 
 
 def _flags(row: dict[Any, Any]) -> str:

@@ -187,6 +187,17 @@ def test_a_partial_withdrawal_needs_excess(
     assert (event.amount, event.effective) == (ETH, effective)
 
 
+@pytest.mark.parametrize(("age", "effective"), [(64, True), (63, False)])
+def test_a_partial_withdrawal_needs_a_validator_that_served_its_first_period(
+    age: int, effective: bool
+) -> None:
+    spec = replace(MINIMAL, shard_committee_period=64)
+    known = validators(1, prefix=2, effective_balance=[33 * ETH], activation=[300 - age])
+    request = Operations(withdrawal_requests=(WithdrawalRequest(ADDRESS, key(0), ETH),))
+    (event,) = block_events(spec, [block(8 * 300 + 3, request)], known, known)
+    assert event.effective is effective
+
+
 def test_deposits_for_unknown_keys_keep_the_key() -> None:
     known = validators(2)
     deposits = tuple(Deposit(key(index), credentials(1), ETH, bytes(96)) for index in (1, 7))

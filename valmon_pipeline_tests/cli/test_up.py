@@ -134,6 +134,12 @@ def test_a_validator_is_shown_epoch_by_epoch(up: Up, served_home: Home) -> None:
     assert shown["epochs_not_stored"] == []
 
 
+def test_a_validator_is_shown_with_what_it_lost_and_why(up: Up, served_home: Home) -> None:
+    shown = served_home.run("validator", "120", "--epochs", "5..7")
+    assert shown.out.count("not included") == 3
+    assert "why" not in served_home.run("validator", "17", "--epochs", "5..5").out
+
+
 def test_a_validators_ledger_adds_up_over_epochs(up: Up, served_home: Home) -> None:
     ledger = served_home.run("validator", "17", "--epochs", "5..7", "--ledger", "--json").json
     assert [row["epoch"] for row in ledger["epochs"]] == [5, 6, 7]
