@@ -25,6 +25,7 @@ from valmon_pipeline.cli.opened_warehouse import opened_warehouse
 from valmon_pipeline.deployment.up_state import running_up
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.partitions import EpochRange
+from valmon_pipeline.scoring.miss_causes import MissCause
 from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.queries import (
     group_summary,
@@ -35,6 +36,9 @@ from valmon_pipeline.storage.queries import (
 from valmon_pipeline.storage.warehouse import Warehouse
 
 _MISSING: Final = "–"
+_FAULTS_OF_OTHERS: Final = frozenset(
+    {MissCause.NO_OPPORTUNITY, MissCause.NEXT_BLOCK_MISSED, MissCause.LATE_BLOCK}
+)
 
 
 @app.command()
@@ -150,17 +154,15 @@ def _head(head: ChainHead | None) -> str:
 
 
 def _history_table(index: int, history: pd.DataFrame) -> Table:
-    """The epochs; why something was lost and what it cost only if anything was."""
-    lost = bool(history["miss_cause"].notna().any())
     table = _table(
         *map(_right, ("epoch", "slot")),
-        "result",
+        Column("result", no_wrap=True),
         _right("delay"),
         "flags",
         *map(_right, ("gwei earned", "gwei ideal", "effective", "sync", "blocks")),
-        *((_right("cost"), "why") if lost else ()),
         title=f"Validator {index}",
-        caption="flags earned: S source, T target, H head; sync: signed/due; blocks: proposed/due",
+        caption="result: why less than all was earned; flags earned: S source, T target, H head; "
+        "sync: signed/due; blocks: proposed/due",
     )
     for row in history.to_dict("records"):
         table.add_row(
@@ -174,7 +176,6 @@ def _history_table(index: int, history: pd.DataFrame) -> Table:
             _percent(row["attestation_effectiveness"]),
             _share(row["sync_participated"], row["sync_due"]),
             _share(row["blocks_proposed"], row["proposals"]),
-            *((_count(row["cost"]), _cause(row["miss_cause"])) if lost else ()),
         )
     return table
 
@@ -199,14 +200,11 @@ def _ledger_table(index: int, ledger: pd.DataFrame) -> Table:
 def _outcome(row: dict[Any, Any]) -> str:
     if pd.isna(row["included"]):
         return "no duty"
-    if row["included"]:
+    if pd.isna(row["miss_cause"]):
         return "included"
-    no_opportunity = pd.isna(row["earliest_inclusion_slot"])
-    return "[yellow]no block[/]" if no_opportunity else "[red]missed[/]"
-
-
-def _cause(cause: Any) -> str:
-    return "" if pd.isna(cause) else str(cause).replace("_", " ")
+    cause = MissCause(row["miss_cause"])
+    colour = "yellow" if cause in _FAULTS_OF_OTHERS else "red"
+    return f"[{colour}]{cause.value.replace('_', ' ')}[/]"
 
 
 def _flags(row: dict[Any, Any]) -> str:
