@@ -77,6 +77,7 @@ def pipeline_of(
             watch_list,
             settings.registry_fetch_limit,
             all_events=settings.block_events == "everyone",
+            network_state=settings.whole_network != "off",
         ),
         watch_list=watch_list,
         progress=progress or NoProgress(),
@@ -148,6 +149,7 @@ def node_pool(
             requests_per_second=settings.rate_limit.requests_per_second,
             burst=settings.rate_limit.burst,
             worker_pool_size=settings.worker_pool_size,
+            max_state_bytes=settings.beacon_state_limit_mb * 1_000_000,
             retry=retry,
         )
         for url in settings.beacon_node_urls

@@ -252,6 +252,59 @@ def _is_equal_sum(found: Any, total: Any) -> bool:
     return bool(found == total)
 
 
+def _rewards_match_state(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    """Everything that a watched validator got, by the node and by the state; also that it got
+    anything at all."""
+    by_state = answers.network_rewards
+    frame = frames["attestation_rewards"]
+    if by_state is None:
+        return 0, frame.iloc[:0]
+    watched = answers.watched[answers.watched < len(by_state.group)]
+    ours = watched[by_state.groups.eligible[by_state.group[watched]]]
+    group = by_state.group[ours]
+    state = pd.DataFrame(
+        {
+            "validator_index": ours,
+            "effective_balance": by_state.groups.effective_balance[group],
+            "source_reward": by_state.groups.source[group],
+            "target_reward": by_state.groups.target[group],
+            "head_reward": by_state.groups.head[group],
+            "inactivity_penalty": by_state.inactivity_penalty[ours],
+        }
+    ).set_index("validator_index")
+    node = frame.set_index("validator_index")[list(state.columns)].astype("Int64")
+    either = state.index.union(node.index)
+    state, node = state.astype("Int64").reindex(either), node.reindex(either)
+    wrong = ((state != node).fillna(True) | (state.isna() != node.isna())).any(axis=1)
+    both = node.add_prefix("node_").join(state.add_prefix("state_"))
+    return len(either), both[wrong.astype(bool)].reset_index()
+
+
+def _network_state_was_read(
+    spec: ChainSpec, answers: EpochAnswers, frames: Frames
+) -> tuple[int, pd.DataFrame]:
+    """The reason where it was not; else what the node says about the same transition."""
+    by_state = answers.network_rewards
+    if answers.network_unavailable is not None:
+        return 1, pd.DataFrame({"not_read": [answers.network_unavailable]})
+    if by_state is None:
+        return 0, pd.DataFrame()
+    pairs = {
+        "finalized_epoch": (by_state.finalized_epoch, answers.finalized_epoch_at_transition),
+        "active_validators": (
+            int(np.count_nonzero(by_state.active)),
+            len(answers.committees.validator_index),
+        ),
+    }
+    compared = pd.DataFrame(
+        [(name, state, node) for name, (state, node) in pairs.items()],
+        columns=["what", "state", "node"],
+    )
+    return len(compared), compared[compared["state"] != compared["node"]]
+
+
 def _every_gwei_is_accounted_for(
     spec: ChainSpec, answers: EpochAnswers, frames: Frames
 ) -> tuple[int, pd.DataFrame]:
@@ -299,6 +352,13 @@ EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
         _rewards_within_attainable,
     ),
     EpochCheck(
+        "attestation_rewards",
+        "rewards_match_state",
+        "Where the whole network's state is read, it says of each watched validator what the node "
+        "reports.",
+        _rewards_match_state,
+    ),
+    EpochCheck(
         "block_rewards",
         "rewards_go_to_proposers",
         "Block rewards name the proposer of the block.",
@@ -309,6 +369,13 @@ EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
         "rewards_match_seats",
         "Sync rewards are net seats times the reward per seat.",
         _sync_reward_per_seat,
+    ),
+    EpochCheck(
+        "network_bands",
+        "network_state_was_read",
+        "Where the whole network's state is to be read, the node served it, and its finality and "
+        "its number of active validators are those of the node's other answers.",
+        _network_state_was_read,
     ),
     EpochCheck(
         "epoch_summaries",

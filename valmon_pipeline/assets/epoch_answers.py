@@ -17,6 +17,7 @@ from valmon_pipeline.chain.blocks import Block
 from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
+from valmon_pipeline.chain.state_rewards import StateRewards
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class EpochAnswers:
     committees with watched members. ``previous_attestation_rewards`` are those of target epoch E-1,
     which the end of E credits; None if the node cannot tell them any more. ``queues`` were only
     asked for if balances moved that nothing else explains.
+
+    ``network_rewards`` is what everybody earned by the state of the last slot of E+1, where that is
+    asked for (``whole_network``) and the node serves it; ``network_unavailable`` says why it was
+    asked for and not given.
     """
 
     epoch: int
@@ -64,3 +69,5 @@ class EpochAnswers:
     finalized_epoch_at_transition: int
     previous_attestation_rewards: AttestationRewards | None
     queues: PendingQueues | None = None
+    network_rewards: StateRewards | None = None
+    network_unavailable: str | None = None

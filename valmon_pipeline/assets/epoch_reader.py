@@ -15,11 +15,12 @@ import numpy as np
 
 from valmon_pipeline.assets.epoch_answers import EpochAnswers, PendingQueues
 from valmon_pipeline.assets.movements import has_queue_effects
+from valmon_pipeline.assets.network_state import NetworkAnswer, read_network
 from valmon_pipeline.assets.registry_bounds import require_known, require_whole
 from valmon_pipeline.assets.rewards_reader import RewardsReader
 from valmon_pipeline.assets.side_by_side import all_of, side_by_side
 from valmon_pipeline.assets.watch import Watch
-from valmon_pipeline.assets.window_reader import WindowReader
+from valmon_pipeline.assets.window_reader import Window, WindowReader
 from valmon_pipeline.beacon.answers import Genesis
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.validator_ids import EVERYONE
@@ -174,6 +175,8 @@ class EpochReader:
             sync_rewards_task = tasks.create_task(
                 self._rewards.sync_committee(spec, epoch, window, members)
             )
+            network_task = tasks.create_task(self._network(epoch, window))
+        network = network_task.result()
         answers = EpochAnswers(
             epoch=epoch,
             node=client.name,
@@ -193,6 +196,8 @@ class EpochReader:
             sync_rewards=sync_rewards_task.result(),
             finalized_epoch_at_transition=checkpoints_task.result().finalized.epoch,
             previous_attestation_rewards=previous_task.result(),
+            network_rewards=network.rewards,
+            network_unavailable=network.unavailable,
         )
         if has_queue_effects(spec, answers):
             answers = replace(answers, queues=await self._queues(first, end))
@@ -229,6 +234,11 @@ class EpochReader:
             answers.registry_at_end,
             end,
         )
+
+    async def _network(self, epoch: int, window: Window) -> NetworkAnswer:
+        if not self._watch.network_state:
+            return NetworkAnswer(None)
+        return await read_network(self.client, self.spec, self.genesis, epoch, window)
 
     async def _registry(self, slot: int, whole: bool) -> ValidatorRegistry:
         registry = self._registries.get(slot)

@@ -44,6 +44,8 @@ from valmon_pipeline.storage.warehouse import Warehouse
 logger = logging.getLogger(__name__)
 
 EPOCH_DEADLINE_SECONDS: Final = 120.0
+STATE_DEADLINE_SECONDS: Final = 600.0
+"""For an epoch with a state, whose 0.3 GB take two minutes over 20 Mbit/s."""
 _PROBE_SECONDS: Final = 5.0
 _MILLISECONDS_PER_DAY: Final = 86_400_000
 

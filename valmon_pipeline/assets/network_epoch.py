@@ -15,7 +15,7 @@ from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.state_rewards import StateRewards, state_rewards
 from valmon_pipeline.errors import ChainRuleViolationError
 from valmon_pipeline.scoring.effectiveness import reward_effectiveness
-from valmon_pipeline.scoring.ranking import percentile_rank_of_counted
+from valmon_pipeline.scoring.ranking import percentile_rank_among
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -92,7 +92,9 @@ def network_epoch_of(
 ) -> NetworkEpoch:
     """The same from rewards that were computed before."""
     groups, group = rewards.groups, rewards.group
-    ranks = percentile_rank_of_counted(counted.reward_effectiveness, counted.validators)
+    ranks = percentile_rank_among(
+        counted.reward_effectiveness, counted.reward_effectiveness, counted.validators
+    )
 
     def scored(values: Float64Array) -> Float32Array:
         narrow = values.astype(np.float32)
@@ -106,7 +108,7 @@ def network_epoch_of(
     position = np.full(count, -1, np.int32)
     if committees is not None:
         members = committees.validator_index
-        _require_same_validators(rewards, members)
+        require_same_validators(rewards, members)
         length = committees.length
         slot[members] = np.repeat(committees.slot - committees.slot[0], length)
         index[members] = np.repeat(committees.committee_index, length)
@@ -135,8 +137,12 @@ def network_epoch_of(
     )
 
 
-def _require_same_validators(rewards: StateRewards, members: Int64Array) -> None:
-    """Whoever is active has exactly one duty; members are unique already."""
+def require_same_validators(rewards: StateRewards, members: Int64Array) -> None:
+    """Refuse committees of another chain: whoever is active has exactly one duty.
+
+    Raises:
+        ChainRuleViolationError: the ``members`` (unique) are not the active validators.
+    """
     known = members[members < len(rewards.active)]
     if len(known) < len(members) or not rewards.active[known].all():
         stranger = int(members.max()) if len(known) < len(members) else None

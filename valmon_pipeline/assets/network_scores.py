@@ -1,4 +1,4 @@
-"""How well everybody did, watched or not; known only with the whole registry."""
+"""How well everybody did, watched or not; known only with the whole registry, or from a state."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from valmon_pipeline.assets.epoch_answers import EpochAnswers
+from valmon_pipeline.assets.network_epoch import counted_rewards, require_same_validators
 from valmon_pipeline.assets.network_totals import NetworkTotals, slashed_when_rewarded
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import BoolArray, Int64Array
@@ -21,43 +22,57 @@ from valmon_pipeline.chain.rewards import (
     is_inactivity_leak,
 )
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.chain.state_rewards import StateRewards
 from valmon_pipeline.chain.status import is_eligible
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.frames.distributions import quantile_names
 from valmon_pipeline.scoring.effectiveness import attestation_effectiveness, reward_effectiveness
-from valmon_pipeline.scoring.ranking import QUANTILES, effective_balance_band, quantiles
+from valmon_pipeline.scoring.ranking import (
+    QUANTILES,
+    effective_balance_band,
+    quantiles,
+    quantiles_of_counted,
+)
 
 Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkScores:
-    """Scores of the validators (n, ascending) that got attestation rewards or penalties.
+    """Scores of everybody that got attestation rewards or penalties.
 
-    ``reward`` is what the node reports, where it was asked, and else what the flags earned;
-    inactivity penalties are only in what is reported. ``complete``: everything was reported, or
-    there is no leak. Amounts are gwei.
+    Reward columns (m): ``validators`` counts those who share the row's ``effective_balance``,
+    ``band``, ``reward``, ``ideal_reward`` (gwei each) and ``reward_effectiveness``.
+    Duty columns (d): ``duty_band`` and ``attestation_effectiveness`` of each duty that could be
+    judged.
+
+    ``reward`` is that of the state, where it was read; else what the node reports, where it was
+    asked, and else what the flags earned; inactivity penalties are not in the last. ``complete``:
+    they are in all of them, or there is no leak.
     """
 
-    validator_index: Int64Array
-    effective_balance: Int64Array
     band: Int64Array
+    validators: Int64Array
+    effective_balance: Int64Array
     reward: Int64Array
     ideal_reward: Int64Array
     reward_effectiveness: Float64Array
+    duty_band: Int64Array
     attestation_effectiveness: Float64Array
     complete: bool
 
-    def among(self, chosen: BoolArray) -> NetworkScores:
-        """Those of the ``chosen`` validators (n)."""
+    def among(self, band: int) -> NetworkScores:
+        """Those of one band."""
+        rows, duties = self.band == band, self.duty_band == band
         return NetworkScores(
-            self.validator_index[chosen],
-            self.effective_balance[chosen],
-            self.band[chosen],
-            self.reward[chosen],
-            self.ideal_reward[chosen],
-            self.reward_effectiveness[chosen],
-            self.attestation_effectiveness[chosen],
+            self.band[rows],
+            self.validators[rows],
+            self.effective_balance[rows],
+            self.reward[rows],
+            self.ideal_reward[rows],
+            self.reward_effectiveness[rows],
+            self.duty_band[duties],
+            self.attestation_effectiveness[duties],
             self.complete,
         )
 
@@ -68,8 +83,14 @@ def network_scores(
     outcomes: AttestationOutcomes,
     totals: NetworkTotals | None,
 ) -> NetworkScores | None:
-    """The scores of everybody in the epoch of ``answers``; None if only some are known."""
-    if totals is None:
+    """The scores of everybody in the epoch of ``answers``; None if only some are known.
+
+    Raises:
+        ChainRuleViolationError: state and committees are of two chains.
+    """
+    if answers.network_rewards is not None:
+        return _scores_by_state(spec, answers.network_rewards, outcomes)
+    if totals is None or not answers.whole_registry:
         return None
     slashed = slashed_when_rewarded(spec, answers)
     registry = replace(answers.registry_at_end, slashed=slashed)
@@ -82,15 +103,64 @@ def network_scores(
     )
     earned = _earned(spec, validators, balance, outcomes, totals, ideal, slashed[eligible])
     reward, reported = _reported(answers, validators, earned.total)
-    return NetworkScores(
-        validator_index=validators,
-        effective_balance=balance,
-        band=effective_balance_band(spec.min_activation_balance, balance),
-        reward=reward,
-        ideal_reward=ideal.total,
-        reward_effectiveness=reward_effectiveness(reward, ideal.total),
-        attestation_effectiveness=_attestation_effectiveness(validators, outcomes),
+    return _scores_by_validator(
+        balance,
+        effective_balance_band(spec.min_activation_balance, balance),
+        reward,
+        ideal.total,
+        _attestation_effectiveness(validators, outcomes),
         complete=not leak or bool(reported.all()),
+    )
+
+
+def _scores_by_state(
+    spec: ChainSpec, rewards: StateRewards, outcomes: AttestationOutcomes
+) -> NetworkScores:
+    require_same_validators(rewards, outcomes.validator_index)
+    counted = counted_rewards(rewards)
+    members = counted.validators > 0
+    bands = effective_balance_band(spec.min_activation_balance, counted.effective_balance)
+    bands_of_groups = bands[: len(rewards.groups.validators)]
+    of_attestations = attestation_effectiveness(
+        outcomes.slot, outcomes.earliest_inclusion_slot, outcomes.inclusion_slot
+    )
+    # By validator, as from any other source, so that their sums are the same to the last digit.
+    order = np.argsort(outcomes.validator_index)
+    order = order[~np.isnan(of_attestations[order])]
+    return NetworkScores(
+        band=bands[members],
+        validators=counted.validators[members],
+        effective_balance=counted.effective_balance[members],
+        reward=counted.reward[members],
+        ideal_reward=counted.ideal_reward[members],
+        reward_effectiveness=counted.reward_effectiveness[members],
+        duty_band=bands_of_groups[rewards.group[outcomes.validator_index[order]]],
+        attestation_effectiveness=of_attestations[order],
+        complete=True,
+    )
+
+
+def _scores_by_validator(
+    effective_balance: Int64Array,
+    band: Int64Array,
+    reward: Int64Array,
+    ideal_reward: Int64Array,
+    of_attestations: Float64Array,
+    *,
+    complete: bool,
+) -> NetworkScores:
+    """A row per validator (n); ``of_attestations`` (n) is NaN without a duty."""
+    on_duty = ~np.isnan(of_attestations)
+    return NetworkScores(
+        band=band,
+        validators=np.ones(len(band), dtype=np.int64),
+        effective_balance=effective_balance,
+        reward=reward,
+        ideal_reward=ideal_reward,
+        reward_effectiveness=reward_effectiveness(reward, ideal_reward),
+        duty_band=band[on_duty],
+        attestation_effectiveness=of_attestations[on_duty],
+        complete=complete,
     )
 
 
@@ -115,14 +185,12 @@ def stored_network_scores(
         attestation_outcomes["earliest_inclusion_slot"].to_numpy(np.int64, na_value=-1),
         attestation_outcomes["inclusion_slot"].to_numpy(np.int64, na_value=-1),
     )[rewarded]
-    return NetworkScores(
-        validator_index=validators,
-        effective_balance=attestation_rewards["effective_balance"].to_numpy(np.int64),
-        band=bands,
-        reward=reward,
-        ideal_reward=ideal,
-        reward_effectiveness=reward_effectiveness(reward, ideal),
-        attestation_effectiveness=effectiveness,
+    return _scores_by_validator(
+        attestation_rewards["effective_balance"].to_numpy(np.int64),
+        bands,
+        reward,
+        ideal,
+        effectiveness,
         complete=complete,
     )
 
@@ -182,7 +250,7 @@ def _attestation_effectiveness(
 def network_bands_frame(epoch: int, scores: NetworkScores | None) -> pd.DataFrame:
     """Frame ``network_bands``: a row per band that has validators; none if they are not known."""
     bands = np.zeros(0, dtype=np.int64) if scores is None else np.unique(scores.band)
-    members = [] if scores is None else [scores.among(scores.band == band) for band in bands]
+    members = [] if scores is None else [scores.among(band) for band in bands.tolist()]
 
     def sums(of: Callable[[NetworkScores], Int64Array]) -> Int64Array:
         return np.array([of(band).sum() for band in members], dtype=np.int64)
@@ -192,17 +260,18 @@ def network_bands_frame(epoch: int, scores: NetworkScores | None) -> pd.DataFram
         {
             "epoch": np.full(len(bands), epoch),
             "effective_balance_band": bands,
-            "validators": sums(lambda band: np.ones(len(band.reward), dtype=np.int64)),
-            "effective_balance": sums(lambda band: band.effective_balance),
+            "validators": sums(lambda band: band.validators),
+            "effective_balance": sums(lambda band: band.effective_balance * band.validators),
             "reward": np.ma.array(
-                sums(lambda band: band.reward), mask=[not band.complete for band in members]
+                sums(lambda band: band.reward * band.validators),
+                mask=[not band.complete for band in members],
             ),
-            "ideal_reward": sums(lambda band: band.ideal_reward),
+            "ideal_reward": sums(lambda band: band.ideal_reward * band.validators),
             "attestation_effectiveness_sum": np.array(
-                [np.nansum(band.attestation_effectiveness) for band in members], dtype=np.float64
+                [band.attestation_effectiveness.sum() for band in members], dtype=np.float64
             ),
-            "attestation_effectiveness_duties": sums(
-                lambda band: (~np.isnan(band.attestation_effectiveness)).astype(np.int64)
+            "attestation_effectiveness_duties": np.array(
+                [len(band.duty_band) for band in members], dtype=np.int64
             ),
             **quantile_values(members),
         },
@@ -211,11 +280,21 @@ def network_bands_frame(epoch: int, scores: NetworkScores | None) -> pd.DataFram
 
 def quantile_values(members: Sequence[NetworkScores | None]) -> dict[str, Float64Array]:
     """The quantiles of both scores by column, a value per group of validators; NaN if unknown."""
+    unknown = quantiles(np.zeros(0))
+    by_score = {
+        "reward_effectiveness": [
+            unknown
+            if group is None
+            else quantiles_of_counted(group.reward_effectiveness, group.validators)
+            for group in members
+        ],
+        "attestation_effectiveness": [
+            unknown if group is None else quantiles(group.attestation_effectiveness)
+            for group in members
+        ],
+    }
     values: dict[str, Float64Array] = {}
-    for score in ("reward_effectiveness", "attestation_effectiveness"):
-        rows = [
-            quantiles(np.zeros(0) if group is None else getattr(group, score)) for group in members
-        ]
+    for score, rows in by_score.items():
         by_quantile = np.array(rows, dtype=np.float64).reshape(len(rows), len(QUANTILES)).T
         values |= dict(zip(quantile_names(score), by_quantile, strict=True))
     return values

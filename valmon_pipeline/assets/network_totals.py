@@ -1,4 +1,5 @@
-"""Sums over the network that reward formulas divide by; known only with the whole registry."""
+"""Sums over the network that reward formulas divide by; known only with the whole registry, or from
+a state."""
 
 from __future__ import annotations
 
@@ -25,9 +26,11 @@ class NetworkTotals:
     ``total_active_balance_at_start`` is that of E, which prices the sync committee's work in E.
     ``participating`` sums the effective balances (of E+1) of unslashed validators active in E that
     earned each flag.
+
+    A state tells everything but ``total_active_balance_at_start``, which is None then.
     """
 
-    total_active_balance_at_start: int
+    total_active_balance_at_start: int | None
     total_active_balance: int
     base_reward_per_increment: int
     participating: FlagBalances
@@ -38,7 +41,7 @@ def network_totals(
 ) -> NetworkTotals | None:
     """The sums for the epoch of ``answers``, or None if only some validators are known."""
     if not answers.whole_registry:
-        return None
+        return _totals_of_state(spec, answers)
     total = total_active_balance(spec, answers.registry_at_end, answers.epoch + 1)
     return NetworkTotals(
         total_active_balance_at_start=total_active_balance(
@@ -49,6 +52,19 @@ def network_totals(
         participating=participating_balances(
             outcomes, answers.registry_at_end, slashed_when_rewarded(spec, answers)
         ),
+    )
+
+
+def _totals_of_state(spec: ChainSpec, answers: EpochAnswers) -> NetworkTotals | None:
+    rewards = answers.network_rewards
+    if rewards is None:
+        return None
+    total = rewards.total_active_balance
+    return NetworkTotals(
+        total_active_balance_at_start=None,
+        total_active_balance=total,
+        base_reward_per_increment=base_reward_per_increment(spec, total),
+        participating=rewards.participating,
     )
 
 

@@ -13,7 +13,12 @@ from typing import Protocol
 
 from valmon_pipeline.assets.alerts import Alerting
 from valmon_pipeline.assets.epoch_worker import OpenMaterializer
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.materialization import (
+    EPOCH_DEADLINE_SECONDS,
+    STATE_DEADLINE_SECONDS,
+    EpochMaterializer,
+    EpochReport,
+)
 from valmon_pipeline.assets.parallel_materialization import ParallelMaterializer
 from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
@@ -103,8 +108,7 @@ class Pipeline:
         watch_list = self.read_watch_list()
         if watch_list == self.watch_list:
             return self
-        watch = Watch.of(watch_list, self.watch.registry_limit, all_events=self.watch.all_events)
-        return replace(self, watch_list=watch_list, watch=watch)
+        return replace(self, watch_list=watch_list, watch=self.watch.of_list(watch_list))
 
     def materializer(
         self, *, provisional: bool = False, correction_reason: str = MATERIALIZED_AGAIN
@@ -134,4 +138,7 @@ class Pipeline:
             provisional=provisional,
             correction_reason=correction_reason,
             archive=self.archive,
+            deadline_seconds=(
+                STATE_DEADLINE_SECONDS if self.watch.network_state else EPOCH_DEADLINE_SECONDS
+            ),
         )

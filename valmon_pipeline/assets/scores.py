@@ -113,12 +113,16 @@ def effectiveness_scores_frame(
             "percentile_rank": percentile_rank(rewards),
             "network_percentile_rank": unknown
             if network is None
-            else percentile_rank_among(rewards, network.reward_effectiveness),
+            else percentile_rank_among(rewards, network.reward_effectiveness, network.validators),
             "effective_balance_band": band,
             "band_percentile_rank": unknown
             if network is None
             else band_percentile_rank(
-                rewards, band.filled(-1), network.reward_effectiveness, network.band
+                rewards,
+                band.filled(-1),
+                network.reward_effectiveness,
+                network.band,
+                network.validators,
             ),
             "formula_version": np.full(len(validators), FORMULA_VERSION),
         },

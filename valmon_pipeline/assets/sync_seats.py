@@ -15,7 +15,7 @@ from valmon_pipeline.chain.sync_committee import sync_participant_reward, sync_p
 
 def seat_reward(spec: ChainSpec, answers: EpochAnswers, totals: NetworkTotals | None) -> int | None:
     """Gwei per seat and block of the epoch; None if neither way tells."""
-    if totals is not None:
+    if totals is not None and totals.total_active_balance_at_start is not None:
         return sync_participant_reward(spec, totals.total_active_balance_at_start)
     return reported_seat_reward(spec, answers)
 

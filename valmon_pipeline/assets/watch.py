@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from valmon_pipeline.config import WatchList
 
@@ -14,6 +14,7 @@ class Watch:
     ``registry_limit``: up to this many active validators the whole registry is read even for a few
     watched ones, so that ideal rewards are computed exactly instead of taken from the node.
     ``all_events``: keep what blocks did to everybody, not only to watched validators.
+    ``network_state``: read the state that tells what the whole network did, whoever is watched.
     """
 
     indices: frozenset[int] = frozenset()
@@ -21,16 +22,29 @@ class Watch:
     network: bool = False
     registry_limit: int = 20_000
     all_events: bool = False
+    network_state: bool = False
 
     @classmethod
-    def of(cls, watch_list: WatchList, registry_limit: int, *, all_events: bool = False) -> Watch:
+    def of(
+        cls,
+        watch_list: WatchList,
+        registry_limit: int,
+        *,
+        all_events: bool = False,
+        network_state: bool = False,
+    ) -> Watch:
         """Those of a watch list."""
         return cls(
+            registry_limit=registry_limit, all_events=all_events, network_state=network_state
+        ).of_list(watch_list)
+
+    def of_list(self, watch_list: WatchList) -> Watch:
+        """Those of another watch list, read in the same way."""
+        return replace(
+            self,
             indices=frozenset(watch_list.indices),
             pubkeys=frozenset(watch_list.pubkeys),
             network=watch_list.everyone,
-            registry_limit=registry_limit,
-            all_events=all_events,
         )
 
     @property

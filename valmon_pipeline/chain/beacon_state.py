@@ -54,7 +54,8 @@ class BeaconState:
     ``validators`` (n) has the fields of ``VALIDATOR``. ``previous_epoch_participation`` and
     ``current_epoch_participation`` (n) are the flags of the epoch before the state's and of the
     state's. ``slashings`` is a ring by epoch, ``block_roots`` one by slot and ``randao_mixes`` one
-    by epoch. ``justification_bits``: bit k is set if the epoch k before the state's is justified.
+    by epoch. ``latest_block_slot``: of the last block, ``slot`` itself unless that was missed.
+    ``justification_bits``: bit k is set if the epoch k before the state's is justified.
     The queues have the fields of the types above and are None before Electra;
     ``proposer_lookahead`` (validator index of each slot from the epoch's first) before Fulu.
     """
@@ -63,6 +64,7 @@ class BeaconState:
     genesis_time: int
     genesis_validators_root: bytes
     slot: int
+    latest_block_slot: int
     validators: RowArray
     balances: UInt64Array
     previous_epoch_participation: UInt8Array

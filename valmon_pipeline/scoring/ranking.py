@@ -21,34 +21,28 @@ def percentile_rank(values: Float64Array) -> Float64Array:
     return percentile_rank_among(values, values)
 
 
-def percentile_rank_among(values: Float64Array, population: Float64Array) -> Float64Array:
+def percentile_rank_among(
+    values: Float64Array, population: Float64Array, counts: Int64Array | None = None
+) -> Float64Array:
     """The same rank of each value (n) among a ``population`` (m) that it belongs to.
 
-    NaN of an empty population, too.
+    A value of the population occurs ``counts`` (m) times, by default once. NaN of an empty
+    population, too.
     """
+    occurring = ~np.isnan(population)
+    ascending, total = np.sort(population[occurring]), None
+    if counts is not None:
+        order = np.argsort(population[occurring], kind="stable")
+        total = np.concatenate([[0], np.cumsum(counts[occurring][order])])
     counted = ~np.isnan(values)
-    ascending = np.sort(population[~np.isnan(population)])
     below = np.searchsorted(ascending, values[counted], side="left")
     not_above = np.searchsorted(ascending, values[counted], side="right")
+    size = len(ascending)
+    if total is not None:
+        below, not_above, size = total[below], total[not_above], int(total[-1])
     ranks = np.full(len(values), np.nan)
-    if len(ascending):
-        ranks[counted] = (below + not_above) / (2 * len(ascending))
-    return ranks
-
-
-def percentile_rank_of_counted(values: Float64Array, counts: Int64Array) -> Float64Array:
-    """``percentile_rank`` of values (n) that occur ``counts`` (n) times, without writing them out.
-
-    A value that occurs nowhere is ranked among the others. NaN stays NaN and is not counted.
-    """
-    ranks = np.full(len(values), np.nan)
-    known = ~np.isnan(values)
-    distinct, row = np.unique(values[known], return_inverse=True)
-    occurrences = np.zeros(len(distinct), np.int64)
-    np.add.at(occurrences, row, counts[known])
-    not_above = np.cumsum(occurrences)
-    if len(distinct) and not_above[-1]:
-        ranks[known] = ((2 * not_above - occurrences) / (2 * not_above[-1]))[row]
+    if size:
+        ranks[counted] = (below + not_above) / (2 * size)
     return ranks
 
 
@@ -76,12 +70,15 @@ def band_percentile_rank(
     bands: Int64Array,
     population: Float64Array,
     population_bands: Int64Array,
+    counts: Int64Array | None = None,
 ) -> Float64Array:
     """``percentile_rank_among`` of each value (n) among the population (m) of its own band."""
     ranks = np.full(len(values), np.nan)
     for band in np.unique(bands).tolist():
-        ours = bands == band
-        ranks[ours] = percentile_rank_among(values[ours], population[population_bands == band])
+        ours, theirs = bands == band, population_bands == band
+        ranks[ours] = percentile_rank_among(
+            values[ours], population[theirs], None if counts is None else counts[theirs]
+        )
     return ranks
 
 

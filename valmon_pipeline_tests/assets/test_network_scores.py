@@ -72,7 +72,6 @@ def test_rewards_computed_from_flags_are_those_of_the_node(everybody: Computed) 
     for epoch, answers in everybody.answers.items():
         scores = scores_of(everybody, unreported(answers))
         reported = devnet().attestation_rewards(epoch).total
-        assert scores.validator_index.tolist() == sorted(reported)
         assert scores.reward.tolist() == [
             reported[index]["source"] + reported[index]["target"] + reported[index]["head"]
             for index in sorted(reported)

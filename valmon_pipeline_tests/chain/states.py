@@ -59,6 +59,7 @@ def made_up_state(
         genesis_time=0,
         genesis_validators_root=bytes(32),
         slot=slot,
+        latest_block_slot=slot,
         validators=registry,
         balances=column("balance", 32 * ETH, "<u8"),
         previous_epoch_participation=column("flags", 7, "u1"),

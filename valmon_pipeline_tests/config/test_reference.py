@@ -41,6 +41,7 @@ def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
     values |= {"database.dagster_url": "postgresql://h/e", "history.first_day": "2026-11-01"}
     values |= {"archive.url": "s3://bucket/valmon"}
     values |= {"start_epoch": "300000", "block_events": "everyone"}
+    values |= {"whole_network": "distribution"}
     values |= {"scoring.critical_below": "0.6", "metrics.per_validator": "true"}
     values |= {
         "alerts.group_by": "region",
@@ -101,3 +102,8 @@ def _at(settings: Settings, path: tuple[str | int, ...]) -> Any:
     for part in path:
         value = getattr(value, str(part))
     return value
+
+
+def test_off_is_a_word_and_no_boolean(load: Load) -> None:
+    assert load("whole_network: off").whole_network == "off"
+    assert load("whole_network: distribution").whole_network == "distribution"

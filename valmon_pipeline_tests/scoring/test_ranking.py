@@ -10,7 +10,6 @@ from valmon_pipeline.scoring.ranking import (
     effective_balance_band,
     percentile_rank,
     percentile_rank_among,
-    percentile_rank_of_counted,
     quantiles,
     quantiles_of_counted,
 )
@@ -99,7 +98,7 @@ COUNTED = st.lists(
 def test_counted_values_rank_as_if_they_were_written_out(rows: list[tuple[float, int]]) -> None:
     values = np.array([value for value, _ in rows], dtype=np.float64)
     counts = np.array([count for _, count in rows], dtype=np.int64)
-    ranks = percentile_rank_of_counted(values, counts)
+    ranks = percentile_rank_among(values, values, counts)
     np.testing.assert_array_equal(
         np.repeat(ranks, counts), percentile_rank(np.repeat(values, counts))
     )

@@ -200,6 +200,7 @@ def _state(fork: Fork, reader: _Reader) -> BeaconState:
         genesis_time=reader.integer("genesis_time"),
         genesis_validators_root=bytes(reader.fixed("genesis_validators_root")),
         slot=reader.integer("slot"),
+        latest_block_slot=int.from_bytes(reader.fixed("latest_block_header")[:8], "little"),
         validators=reader.rows("validators", VALIDATOR),
         balances=reader.rows("balances", "<u8"),
         previous_epoch_participation=reader.rows("previous_epoch_participation", "u1"),
