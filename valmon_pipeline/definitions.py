@@ -19,12 +19,14 @@ from valmon_pipeline.assets.registry import registry_assets
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.alert_sensor import alert_sensor
 from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS, day_sensor
+from valmon_pipeline.automation.delivery_sensor import delivery_sensor
 from valmon_pipeline.automation.epoch_sensor import epoch_sensor
 from valmon_pipeline.automation.finality_sensor import finality_sensor
 from valmon_pipeline.automation.maintenance import maintenance_job, maintenance_schedule
 from valmon_pipeline.automation.slot_sensor import live_assets, slot_sensor
 from valmon_pipeline.automation.validators_refresh import REFRESH_SECONDS
 from valmon_pipeline.config import CurrentWatchList, Settings, load_settings
+from valmon_pipeline.notify.wiring import sender_of
 from valmon_pipeline.pipeline import configured_database_url, pipeline_of
 from valmon_pipeline.storage.io_manager import PostgresIOManager
 
@@ -81,6 +83,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             finality_sensor(settings, MATERIALIZE_EPOCHS),
             day_sensor(network, settings.history.first_day),
             alert_sensor(),
+            delivery_sensor(sender_of(settings)),
         ],
         schedules=[maintenance_schedule()],
         resources={

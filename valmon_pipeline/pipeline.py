@@ -23,6 +23,7 @@ from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.config import Settings, WatchList
 from valmon_pipeline.errors import ConfigurationError, ObjectUnavailableError
+from valmon_pipeline.notify.wiring import notifier_of
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.network_identity import NetworkIdentity
@@ -84,7 +85,7 @@ def pipeline_of(
         archive=None if from_archive else archive,
         read_watch_list=read_watch_list,
         standing_rules=settings.scoring.rules,
-        alerting=Alerting(settings.alerts.alert_rules),
+        alerting=Alerting(settings.alerts.alert_rules, notifier_of(settings)),
         processes=settings.backfill.process_count,
         worker_opener=worker_opener,
     )

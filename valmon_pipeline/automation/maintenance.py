@@ -11,12 +11,14 @@ from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.automation.dagster_pruning import Pruned, describe, prune
 from valmon_pipeline.config import Settings
+from valmon_pipeline.storage.outbox import delete_old_deliveries
 from valmon_pipeline.storage.queries import storage_status
 from valmon_pipeline.storage.retention import RetentionOutcome, drop_epochs_before
 from valmon_pipeline.storage.warehouse import Warehouse
 
 MAINTENANCE: Final = "maintenance"
 DAILY: Final = "17 3 * * *"
+MESSAGES_KEPT: Final = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class MaintenanceReport:
 
     retention: RetentionOutcome | None
     dagster: Pruned
+    messages: int
+    """Messages about alerts that were sent or given up long ago, and are deleted."""
 
 
 def maintain(
@@ -49,12 +53,16 @@ def maintain(
         older_than=now - timedelta(days=settings.maintenance.dagster_days),
         first_epoch=first,
     )
-    return MaintenanceReport(retention, pruned)
+    messages = delete_old_deliveries(warehouse.database, now - MESSAGES_KEPT)
+    return MaintenanceReport(retention, pruned, messages)
 
 
 def summary(report: MaintenanceReport) -> dict[str, str]:
     """What to show of a report, by subject; kept days are named with the reason."""
-    lines = {"dagster": f"deleted {describe(report.dagster)}"}
+    lines = {
+        "dagster": f"deleted {describe(report.dagster)}",
+        "messages": f"deleted {report.messages}",
+    }
     if report.retention is None:
         return {"retention": "off: epochs are kept for ever", **lines}
     dropped = report.retention.dropped

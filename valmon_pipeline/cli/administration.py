@@ -22,6 +22,7 @@ from valmon_pipeline.deployment.supervisor import take_down
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.replay_node import serve
 from valmon_pipeline.errors import StorageError
+from valmon_pipeline.notify.wiring import sender_of
 from valmon_pipeline.storage import migrate as migrations
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 
@@ -82,7 +83,10 @@ def config_check(config: ConfigOption = None, as_json: JsonOption = False) -> No
         "watched": f"{watched}; {len(watch.labels)} with labels",
         "home": installation.home,
         "database": settings.database.url or "embedded, in the home directory",
+        "channels": ", ".join(channel.name for channel in settings.alerts.channels)
+        or "none: nobody is told of alerts",
     }
+    sender_of(settings)
     for name, value in lines.items():
         say(f"{name:13} {value}")
     if not installation.demo:

@@ -28,6 +28,7 @@ from valmon_pipeline.deployment.supervisor import claimed_home
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.errors import PartitionsFailedError
+from valmon_pipeline.notify.wiring import sender_of
 from valmon_pipeline.partitions import EpochRange
 from valmon_pipeline.pipeline import open_database
 from valmon_pipeline.storage.queries import stored_epochs
@@ -57,6 +58,7 @@ def up(
     """
     wanted = None if epochs in (None, "none") else EpochRange.parse(str(epochs))
     installation = load(config)
+    sender_of(installation.settings)  # a channel with a wrong address is told now
     with ExitStack() as stack:
         claim = stack.enter_context(claimed_home(installation))
         watched = []

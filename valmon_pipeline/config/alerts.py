@@ -1,61 +1,19 @@
-"""Settings of alerts: rules and groups."""
+"""Settings of alerts: rules, groups and who is told."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from valmon_pipeline.alerting.kinds import AlertType, Severity
 from valmon_pipeline.alerting.rules import RULES, AlertRules, Override, RuleSettings
-from valmon_pipeline.config.field_types import FieldType, Number, OneOf, WholeNumber, refuse
+from valmon_pipeline.config.channels import ChannelEntry, TemplateSettings
+from valmon_pipeline.config.field_types import Number, OneOf, WholeNumber, refuse
+from valmon_pipeline.config.labels import Category, Label, Switch, WebAddress
 
 _MOST_EPOCHS: Final = 64
 _SEVERITIES: Final = tuple(severity.value for severity in Severity)
-
-
-class Label(FieldType):
-    """A label as ``category:value``."""
-
-    @property
-    def expected(self) -> str:
-        return "a label such as operator:a"
-
-    def parse(self, value: object) -> str | None:
-        if value is None:
-            return None
-        if not isinstance(value, str) or not re.fullmatch(r"[^:\s][^:]*:\S.*", value):
-            self.refuse()
-        return value
-
-
-class Category(FieldType):
-    """The category of a label."""
-
-    @property
-    def expected(self) -> str:
-        return "the category of a label, such as operator"
-
-    def parse(self, value: object) -> str:
-        if not isinstance(value, str) or not re.fullmatch(r"[^:\s][^:]*", value):
-            self.refuse()
-        return value
-
-
-class Switch(FieldType):
-    """True or false."""
-
-    @property
-    def expected(self) -> str:
-        return "true or false"
-
-    def parse(self, value: object) -> bool:
-        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-            return value.strip().lower() == "true"
-        if not isinstance(value, bool):
-            self.refuse()
-        return value
 
 
 class _Entry(BaseModel):
@@ -116,7 +74,7 @@ class RuleEntry(_Entry):
 
 
 class AlertSettings(BaseModel):
-    """What is an alert."""
+    """What is an alert, and who is told of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -140,6 +98,15 @@ class AlertSettings(BaseModel):
         description="Epochs that ended longer ago open no alerts: history that is loaded pages "
         "nobody.",
     )
+    channels: tuple[ChannelEntry, ...] = Field(
+        (),
+        description="Who is told of what, see [channels](alerts.md#channels). The address of each "
+        "is `VALMON_CHANNEL_<NAME>_URL` in the environment.",
+    )
+    link: Annotated[str | None, WebAddress()] = Field(
+        None, description="Where to look, e.g. the address of the Dagster UI; told in messages."
+    )
+    templates: TemplateSettings = Field(default_factory=TemplateSettings)
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +121,14 @@ class AlertSettings(BaseModel):
         doubled = sorted({str(rule) for rule, label in written if written.count((rule, label)) > 1})
         if doubled:
             refuse(f"rules are set twice for the same label: {', '.join(doubled)}")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_have_names_of_their_own(self) -> Self:
+        names = [channel.name for channel in self.channels]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            refuse(f"channels have the same name: {', '.join(doubled)}")
         return self
 
     @property

@@ -12,6 +12,7 @@ from typing import Any, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from valmon_pipeline.config.channels import is_address_variable
 from valmon_pipeline.config.mistakes import KeyPath, Mistake, Place, format_key
 from valmon_pipeline.config.settings import Settings
 from valmon_pipeline.config.yaml_file import Document
@@ -68,7 +69,7 @@ def overlay_environment(document: Document, environ: Mapping[str, str]) -> None:
         text = environ[variable].strip()
         name = SHORT_NAMES.get(variable, variable)
         if name not in keys:
-            if text and not _NOT_SETTINGS.fullmatch(variable):
+            if text and not (_NOT_SETTINGS.fullmatch(variable) or is_address_variable(variable)):
                 document.mistakes.append(_unknown(variable, [*keys, *SHORT_NAMES]))
             continue
         if not text:

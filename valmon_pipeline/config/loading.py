@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from valmon_pipeline.config import eth_validator_watcher
+from valmon_pipeline.config.channels import overlay_addresses
 from valmon_pipeline.config.environment import (
     CONFIG_VARIABLE,
     overlay_environment,
@@ -68,6 +69,7 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     document = Document() if file is None else read_yaml(file)
     eth_validator_watcher.translate(document)
     overlay_environment(document, environ)
+    overlay_addresses(document, environ)
     source = "environment variables" if file is None else str(file)
     return settings_of(document, source)
 

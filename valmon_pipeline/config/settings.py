@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Self
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from valmon_pipeline.config.alerts import AlertSettings, Switch
+from valmon_pipeline.config.alerts import AlertSettings
 from valmon_pipeline.config.field_types import (
     ArchiveUrl,
     CalendarDate,
@@ -26,6 +26,7 @@ from valmon_pipeline.config.field_types import (
     WholeNumber,
     refuse,
 )
+from valmon_pipeline.config.labels import Switch
 from valmon_pipeline.config.secret_url import SecretUrl
 from valmon_pipeline.config.validators import ValidatorEntry, WatchedKey
 from valmon_pipeline.config.watch_list import WatchList

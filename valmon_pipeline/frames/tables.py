@@ -9,7 +9,9 @@ from typing import Final
 from valmon_pipeline.errors import ContractViolationError
 from valmon_pipeline.frames import (
     alert_changes,
+    alert_deliveries,
     alert_evaluations,
+    alert_silences,
     alerts,
     attestation_duties,
     attestation_outcomes,
@@ -75,6 +77,8 @@ TABLES: Final[Mapping[str, TableContract]] = MappingProxyType(
             alerts,
             alert_changes,
             alert_evaluations,
+            alert_deliveries,
+            alert_silences,
         )
     }
 )

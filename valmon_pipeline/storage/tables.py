@@ -107,6 +107,23 @@ INDEXES: Final = (
         ("last_epoch",),
         "What tells of an epoch, when it is evaluated again.",
     ),
+    SecondaryIndex(
+        "alert_deliveries",
+        ("delivery_key",),
+        "The same message to the same channel is written once.",
+        unique=True,
+    ),
+    SecondaryIndex(
+        "alert_deliveries",
+        ("alert_id",),
+        "What was told of an alert, and whom.",
+    ),
+    SecondaryIndex(
+        "alert_deliveries",
+        ("next_attempt_at",),
+        "What is to be sent now.",
+        where="status = 'pending'",
+    ),
 )
 """The large tables have no index besides their key (epoch, validator_index): a second one would
 nearly double the cost of storing, and a history of a validator asks for known epochs, which the key

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from valmon_pipeline.alerting.templates import DEFAULTS
 from valmon_pipeline.config import Settings, load_settings
 from valmon_pipeline.config.environment import settings_keys, variable_of
 from valmon_pipeline.config.mistakes import InvalidConfigurationError, format_key
@@ -46,11 +47,15 @@ def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
     values |= {
         "alerts.group_by": "region",
         "alerts.rules": '[{"rule": "exit", "severity": "info"}]',
+        "alerts.channels": '[{"name": "oncall"}]',
+        "alerts.link": "https://valmon.example.org",
     }
+    values |= {f"alerts.templates.{name}": "$subject" for name in DEFAULTS}
     values |= {"validators": "3", "watched_keys": f'[{{"public_key": "{"a" * 96}"}}]'}
     for path, field in settings_keys().items():
         value = values.get(format_key(path)) or str(int(field.default) + 1)
-        changed = load("", **{variable_of(path): value})
+        address = {"VALMON_CHANNEL_ONCALL_URL": "json://h"} if path[-1] == "channels" else {}
+        changed = load("", **{variable_of(path): value}, **address)
         assert _at(changed, path) != _at(load(""), path), format_key(path)
 
 

@@ -14,7 +14,12 @@ exact gwei. One module per subject:
 Facts are written by ``storage.warehouse`` alone.
 """
 
-from valmon_pipeline.storage.queries.alerts import alert_history, list_alerts
+from valmon_pipeline.storage.queries.alerts import (
+    alert_deliveries,
+    alert_history,
+    count_dead_deliveries,
+    list_alerts,
+)
 from valmon_pipeline.storage.queries.buckets import Granularity, Span
 from valmon_pipeline.storage.queries.events import (
     validator_events,
@@ -51,8 +56,10 @@ __all__ = [
     "Span",
     "StorageStatus",
     "TableStatus",
+    "alert_deliveries",
     "alert_history",
     "close_label",
+    "count_dead_deliveries",
     "find_validators",
     "group_series",
     "group_summary",

@@ -40,6 +40,32 @@ def alert_history(warehouse: Warehouse, alert_id: int) -> tuple[pd.DataFrame, pd
     )
 
 
+def alert_deliveries(warehouse: Warehouse, alert_id: int) -> pd.DataFrame:
+    """Who was told of an alert and how that went, in the order of the messages.
+
+    Columns: those of ``alert_deliveries``, without the body.
+
+    Raises:
+        StorageError: the database is away or refuses.
+    """
+    outbox = table_of(warehouse.schema, "alert_deliveries")
+    columns = [column for column in outbox.c if column.name != "body"]
+    query = sa.select(*columns).where(outbox.c.alert_id == alert_id).order_by(outbox.c.delivery_id)
+    return _frame(warehouse, query)
+
+
+def count_dead_deliveries(warehouse: Warehouse) -> int:
+    """How many messages were given up.
+
+    Raises:
+        StorageError: the database is away or refuses.
+    """
+    outbox = table_of(warehouse.schema, "alert_deliveries")
+    query = sa.select(sa.func.count()).where(outbox.c.status == "dead")
+    with warehouse.database.transaction("count messages that were given up") as connection:
+        return int(connection.execute(query).scalar_one())
+
+
 def _frame(warehouse: Warehouse, query: sa.Select[*tuple[object, ...]]) -> pd.DataFrame:
     with warehouse.database.transaction("read alerts") as connection:
         result = connection.execute(query)
