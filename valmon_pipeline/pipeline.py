@@ -20,6 +20,7 @@ from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.beacon.node_health import ExpectedNetwork
 from valmon_pipeline.beacon.node_pool import PROBE_SECONDS, NodePool
 from valmon_pipeline.beacon.open_client import OpenClient
+from valmon_pipeline.beacon.request_observer import NobodyObserves
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.config import Settings, WatchList
 from valmon_pipeline.errors import ConfigurationError, ObjectUnavailableError
@@ -27,7 +28,9 @@ from valmon_pipeline.notify.wiring import notifier_of
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.process_counters import CountStore
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline.telemetry import ProcessCounts
 
 NODES_FILE: Final = "nodes-{network}.json"
 """In the home directory: which nodes failed of late."""
@@ -47,10 +50,11 @@ def pipeline_of(
     watch once the configuration has been edited; without it that is settled.
     """
     watch_list = settings.watch_list
+    counts = ProcessCounts()
 
     @cache
     def warehouse() -> Warehouse:
-        return Warehouse(open_database(settings, database_url()))
+        return Warehouse(open_database(settings, database_url(), counts))
 
     def worker_opener(
         watch: Watch, processes: int, *, provisional: bool, correction_reason: str
@@ -69,7 +73,7 @@ def pipeline_of(
     if from_archive:
         open_client: OpenClient = _archived_clients(settings)
     else:
-        open_client = node_pool(settings, lambda: warehouse().network())
+        open_client = node_pool(settings, lambda: warehouse().network(), counts)
     return Pipeline(
         network=settings.network,
         open_client=open_client,
@@ -88,6 +92,7 @@ def pipeline_of(
         alerting=Alerting(settings.alerts.alert_rules, notifier_of(settings)),
         processes=settings.backfill.process_count,
         worker_opener=worker_opener,
+        count_store=CountStore(counts),
     )
 
 
@@ -124,9 +129,12 @@ def share_of(settings: Settings, processes: int) -> Settings:
 
 
 def node_pool(
-    settings: Settings, stored_network: Callable[[], NetworkIdentity | None] = lambda: None
+    settings: Settings,
+    stored_network: Callable[[], NetworkIdentity | None] = lambda: None,
+    counts: ProcessCounts | None = None,
 ) -> NodePool:
-    """The configured nodes; ``stored_network`` is what the database is of, None if unknown."""
+    """The configured nodes; ``stored_network`` is what the database is of, None if unknown.
+    Requests are counted in ``counts``."""
 
     def expected() -> ExpectedNetwork | None:
         stored = stored_network()
@@ -152,6 +160,7 @@ def node_pool(
             worker_pool_size=settings.worker_pool_size,
             max_state_bytes=settings.beacon_state_limit_mb * 1_000_000,
             retry=retry,
+            observer=NobodyObserves() if counts is None else counts,
         )
         for url in settings.beacon_node_urls
     ]
@@ -205,8 +214,9 @@ def _archived_clients(settings: Settings) -> OpenClient:
     return open_client
 
 
-def open_database(settings: Settings, url: str) -> Database:
-    """The database with the pool that is configured; nothing is connected yet."""
+def open_database(settings: Settings, url: str, counts: ProcessCounts | None = None) -> Database:
+    """The database with the pool that is configured; nothing is connected yet. Transactions are
+    counted in ``counts``."""
     database = settings.database
     return Database(
         url,
@@ -216,6 +226,7 @@ def open_database(settings: Settings, url: str) -> Database:
         pool_timeout_seconds=database.pool_timeout_seconds,
         connect_timeout_seconds=database.connect_timeout_seconds,
         statement_timeout_seconds=database.statement_timeout_seconds,
+        observer=counts,
     )
 
 

@@ -119,6 +119,8 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
             for event in (*record.events({}), *standings.events({})):
                 context.log_event(event)
             raise
+        finally:
+            pipeline.store_counts()
         others = sorted(standings.metadata.keys() - set(epochs))
         if others:
             context.log.info(f"standings of other epochs made, too: {others[0]} to {others[-1]}")

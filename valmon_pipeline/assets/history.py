@@ -49,6 +49,7 @@ def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:
             on_failed=lambda epoch, reason: context.log.error(f"epoch {epoch} failed: {reason}"),
         )
         made = make_due_standings(pipeline.warehouse, pipeline.standing_rules, first=outcome.stored)
+        pipeline.store_counts()
         if outcome.failures:
             raise dg.Failure(
                 f"{len(outcome.failures)} of {len(final)} epochs of {day} failed, "

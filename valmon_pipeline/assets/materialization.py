@@ -103,7 +103,7 @@ class EpochMaterializer:
 
     With ``provisional``, epochs are stored as soon as their window has closed, before they are
     final. ``correction_reason`` is entered with every value that changes in an epoch that is
-    stored already.
+    stored already. ``store_counts`` is called at the end, and with True after every epoch.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class EpochMaterializer:
         provisional: bool = False,
         correction_reason: str = MATERIALIZED_AGAIN,
         archive: AnswerArchive | None = None,
+        store_counts: Callable[[bool], None] = lambda if_due: None,
     ) -> None:
         self._open_client = open_client
         self._warehouse = warehouse
@@ -124,6 +125,7 @@ class EpochMaterializer:
         self._provisional = provisional
         self._correction_reason = correction_reason
         self._archive = archive
+        self._store_counts = store_counts
         self._labels = no_labels()
 
     def run(
@@ -143,7 +145,10 @@ class EpochMaterializer:
             BeaconApiError: no node is ready to be read from at all.
             StorageError: the database is away, or holds the data of another network.
         """
-        return run_until_signalled(self._run(epochs, on_stored, on_failed))
+        try:
+            return run_until_signalled(self._run(epochs, on_stored, on_failed))
+        finally:
+            self._store_counts(False)
 
     async def _run(
         self,
@@ -250,6 +255,7 @@ class EpochMaterializer:
         if self._archive is not None and read.raw is not None:
             subject = epoch_subject(read.answers.epoch)
             keep(self._archive, subject, read.raw, final=read.answers.finalized)
+        self._store_counts(True)
         return EpochReport(
             epoch=read.answers.epoch,
             node=read.answers.node,

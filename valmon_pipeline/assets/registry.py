@@ -83,6 +83,7 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
                 WATCH_LIST_METADATA: pipeline.watch_list.fingerprint,
             },
         )
+        pipeline.store_counts()
         yield dg.AssetCheckResult(
             passed=not unknown,
             asset_key=asset_key(network, "validators"),

@@ -26,6 +26,7 @@ from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import WatchList
 from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
+from valmon_pipeline.storage.process_counters import CountStore
 from valmon_pipeline.storage.warehouse import Warehouse
 
 
@@ -76,6 +77,7 @@ class Pipeline:
     ``read_watch_list`` gives the watch list that the configuration has by now; None: it is fixed.
     Long runs are shared among up to ``processes``, if ``worker_opener`` says how they begin.
     ``standing_rules`` say how standings are computed, ``alerting`` what is alerted and to whom.
+    ``count_store`` has what node and warehouse are observed by.
     """
 
     network: str
@@ -90,11 +92,17 @@ class Pipeline:
     alerting: Alerting = field(default_factory=Alerting)
     processes: int = 1
     worker_opener: WorkerOpener | None = None
+    count_store: CountStore | None = None
 
     @cached_property
     def warehouse(self) -> Warehouse:
         """The warehouse, opened when first needed: definitions load without a database."""
         return self.open_warehouse()
+
+    def store_counts(self, *, if_due: bool = False) -> None:
+        """Add what this process counted to the stored counters; ``if_due``: now and then."""
+        if self.count_store is not None:
+            self.count_store.store(lambda: self.warehouse.database, if_due=if_due)
 
     def reconfigured(self) -> Pipeline:
         """The same pipeline with the watch list that the configuration has by now; this one if it
@@ -141,4 +149,5 @@ class Pipeline:
             deadline_seconds=(
                 STATE_DEADLINE_SECONDS if self.watch.network_state else EPOCH_DEADLINE_SECONDS
             ),
+            store_counts=lambda if_due: self.store_counts(if_due=if_due),
         )

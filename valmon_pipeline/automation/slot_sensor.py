@@ -100,6 +100,9 @@ def slot_sensor(settings: Settings, refresh_job: str) -> dg.SensorDefinition:
             context.log.warning(str(error))
             seconds = time.monotonic() - started
             return dg.SensorResult(skip_reason=f"nothing stored: {error} [{seconds:.2f} s]")
+        finally:
+            # What all sensors of this process counted: this one comes round the most often.
+            pipeline.store_counts(if_due=True)
         problem, refresh = None, None
         if is_first:
             problem = follower.reconfigure()

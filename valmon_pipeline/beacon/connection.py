@@ -18,6 +18,7 @@ import msgspec
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.archive import ExchangeSink, read_exchanges
 from valmon_pipeline.beacon.redact import redact_url
+from valmon_pipeline.beacon.request_observer import NobodyObserves, RequestObserver
 from valmon_pipeline.beacon.statistics import ClientStatistics
 from valmon_pipeline.beacon.transports.archive import (
     ArchivedSubjectsTransport,
@@ -27,6 +28,7 @@ from valmon_pipeline.beacon.transports.archive import (
 )
 from valmon_pipeline.beacon.transports.node_address import PLACEHOLDER, NodeAddressTransport
 from valmon_pipeline.beacon.transports.node_connections import NodeConnections
+from valmon_pipeline.beacon.transports.observing import ObservingTransport
 from valmon_pipeline.beacon.transports.rate_limit import RateLimitTransport
 from valmon_pipeline.beacon.transports.retry import (
     ATTEMPTS,
@@ -89,6 +91,7 @@ class NodeOptions:
     max_answer_bytes: int = MAX_ANSWER_BYTES
     max_state_bytes: int = MAX_STATE_BYTES
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    observer: RequestObserver = field(default_factory=NobodyObserves)
 
     def __repr__(self) -> str:
         return f"NodeOptions({redact_url(self.url)})"
@@ -130,20 +133,22 @@ class Connection:
                 max_connections=options.worker_pool_size,
                 max_idle=options.max_idle_connections,
             )
+        name = options.name or redact_url(options.url)
         transport = NodeAddressTransport(options.url, transport)
         transport = WholeBodyTransport(transport, statistics, options.max_answer_bytes)
+        transport = ObservingTransport(transport, name, options.observer)
         transport = RateLimitTransport(
             transport,
             statistics,
             requests_per_second=options.requests_per_second,
             burst=options.burst,
             in_flight=options.worker_pool_size,
+            on_wait=lambda seconds: options.observer.waited_for_rate_limit(name, seconds),
         )
         transport = RetryTransport(transport, statistics, options.retry)
         if archive is not None:
             transport = RecordingTransport(transport, archive, phase=phase)
         http = _http_client(transport, options.timeout_seconds)
-        name = options.name or redact_url(options.url)
         return cls(http, name, statistics, options.max_state_bytes)
 
     @classmethod

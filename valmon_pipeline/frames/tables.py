@@ -30,6 +30,7 @@ from valmon_pipeline.frames import (
     network_bands,
     network_epochs,
     network_identity,
+    process_counters,
     proposer_duties,
     standings_due,
     sync_duties,
@@ -79,6 +80,7 @@ TABLES: Final[Mapping[str, TableContract]] = MappingProxyType(
             alert_evaluations,
             alert_deliveries,
             alert_silences,
+            process_counters,
         )
     }
 )

@@ -13,6 +13,7 @@ from valmon_pipeline.observability.families import gauge, gauges
 from valmon_pipeline.observability.group_metrics import GroupMetrics
 from valmon_pipeline.observability.validator_metrics import validator_metrics
 from valmon_pipeline.storage.queries.figures import LIVE_ALERTS, StoredFigures
+from valmon_pipeline.telemetry import ProcessCounts
 
 _SEVERITIES: Final = ("info", "warning", "critical")
 
@@ -61,6 +62,7 @@ class FiguresCollector(Collector):
                 for state in BreakerState
             },
         )
+        yield from ProcessCounts().served(figures.counts, self._network)
         yield self._groups.future_proposals(figures.future_proposals)
         if figures.newest is not None:
             yield from self._groups.collect(figures.newest)

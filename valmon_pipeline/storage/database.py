@@ -7,6 +7,7 @@ that a transaction-pooling PgBouncer may stand in between.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ import psycopg
 import sqlalchemy as sa
 
 from valmon_pipeline.errors import StorageError
+from valmon_pipeline.storage.database_observer import DatabaseObserver, NobodyObserves
 from valmon_pipeline.storage.failures import explain
 
 
@@ -36,8 +38,10 @@ class Database:
         pool_timeout_seconds: float = 30.0,
         connect_timeout_seconds: int = 10,
         statement_timeout_seconds: float | None = None,
+        observer: DatabaseObserver | None = None,
     ) -> None:
         self.schema = schema
+        self.observer = NobodyObserves() if observer is None else observer
         self._url = with_psycopg(url)
         self._statement_timeout_ms = (
             None if statement_timeout_seconds is None else int(statement_timeout_seconds * 1000)
@@ -70,8 +74,12 @@ class Database:
         Raises:
             StorageError: for everything the database or the way to it refuses.
         """
+        waiting_since = time.monotonic()
         try:
             with self.engine.begin() as connection:
+                self.observer.connected(
+                    time.monotonic() - waiting_since, self.pool_figures()["checked_out"]
+                )
                 if self._statement_timeout_ms is not None:
                     # A process that hangs between two statements keeps its locks no longer.
                     connection.exec_driver_sql(

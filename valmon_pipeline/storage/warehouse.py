@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, LiteralString
 
@@ -336,8 +337,10 @@ class Warehouse:
         if corrections is not None:
             self._copy(connection, "corrections", corrections)
         for table, frame in ready.items():
+            started = time.monotonic()
             self._delete_replaced(connection, contract_of(table), targets[table], epoch, frame)
             self._copy(connection, targets[table], frame)
+            self.database.observer.wrote(table, len(frame), time.monotonic() - started)
         stored = {table: len(frame) for table, frame in ready.items()}
         return stored if corrections is None else stored | {"corrections": len(corrections)}
 

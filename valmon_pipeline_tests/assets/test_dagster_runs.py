@@ -28,6 +28,7 @@ from valmon_pipeline.partitions import (
     registered_epochs,
 )
 from valmon_pipeline.pipeline import pipeline_of
+from valmon_pipeline.storage.process_counters import stored_counts
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.faulty_node import Faults
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
@@ -181,6 +182,26 @@ class TestEpochs:
         assert set(checks) == ALL_CHECKS
         assert all(check.passed for check in checks.values())
         assert all(check.metadata["epochs"].value == 4 for check in checks.values())
+
+    def test_what_a_run_asked_and_wrote_is_counted(self, deploy: Deployment) -> None:
+        register_epochs(deploy.instance, deploy.network, [5, 6])
+        asked = sum(
+            values["epoch_requests"]
+            for values in metadata_of(deploy, deploy.materialize([5, 6]), "blocks").values()
+        )
+        with deploy.warehouse.database.transaction("compare") as connection:
+            counts = stored_counts(connection, deploy.network)
+        requests = {
+            labels: count
+            for (metric, labels), count in counts.items()
+            if metric == "valmon_beacon_requests_total"
+        }
+        # The node is asked a few things before its first epoch, too.
+        assert asked < sum(requests.values()) < asked + 10
+        assert all('"outcome":"200"' in labels or "404" in labels for labels in requests)
+        written = counts["valmon_table_written_rows_total", '{"table":"attestation_outcomes"}']
+        assert written == len(deploy.warehouse.read("attestation_outcomes"))
+        assert counts["valmon_database_pool_wait_seconds_count", "{}"] > 2
 
     def test_metadata_says_what_a_person_wants_to_know(self, deploy: Deployment) -> None:
         register_epochs(deploy.instance, deploy.network, [18])

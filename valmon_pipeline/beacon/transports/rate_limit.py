@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import httpx
 from aiolimiter import AsyncLimiter
@@ -15,7 +16,7 @@ class RateLimitTransport(httpx.AsyncBaseTransport):
     """Token bucket of ``burst`` requests, refilled at ``requests_per_second``.
 
     At most ``in_flight`` requests are with the node at a time, bodies included. Belongs to one
-    event loop.
+    event loop. ``on_wait`` is told of every wait for a token, in seconds.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class RateLimitTransport(httpx.AsyncBaseTransport):
         requests_per_second: float,
         burst: int,
         in_flight: int,
+        on_wait: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._inner = inner
         self._statistics = statistics
         self._bucket = AsyncLimiter(burst, burst / requests_per_second)
+        self._on_wait = on_wait
         self._in_flight = asyncio.Semaphore(in_flight)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -37,7 +40,9 @@ class RateLimitTransport(httpx.AsyncBaseTransport):
         async with self._in_flight:
             waiting_since = time.monotonic()
             await self._bucket.acquire()
-            self._statistics.seconds_waited += time.monotonic() - waiting_since
+            waited = time.monotonic() - waiting_since
+            self._statistics.seconds_waited += waited
+            self._on_wait(waited)
             return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -12,9 +12,11 @@ import sqlalchemy as sa
 
 from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.process_counters import stored_counts
 from valmon_pipeline.storage.queries.newest_epoch import Group, StoredEpoch, newest_epoch, of_groups
 from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline.telemetry.process_counts import Series
 
 LIVE_ALERTS: Final = ("open", "acknowledged")
 
@@ -25,7 +27,8 @@ class StoredFigures:
 
     ``tables`` are (name, estimated rows, bytes), child tables included; ``connections`` those of
     all of valmon's processes to this schema, by state; ``alerts`` the live ones by (severity,
-    status); ``future_proposals`` the blocks due after the slot of the clock, by group.
+    status); ``future_proposals`` the blocks due after the slot of the clock, by group; ``counts``
+    what all processes have counted.
     """
 
     now: datetime
@@ -36,6 +39,7 @@ class StoredFigures:
     connections: Mapping[str, int]
     alerts: Mapping[tuple[str, str], int]
     future_proposals: Mapping[Group, int]
+    counts: Mapping[Series, float]
 
     @property
     def clock_slot(self) -> int | None:
@@ -84,6 +88,7 @@ class FiguresReader:
                 _connections(connection, schema),
                 _alerts(connection, schema),
                 {} if network is None else _future_proposals(connection, schema, network, now),
+                stored_counts(connection, schema),
             )
 
 
