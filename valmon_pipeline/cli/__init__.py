@@ -14,6 +14,7 @@ from valmon_pipeline.cli import (
     report,
     reports,
     rescore,
+    silence,
     up,
 )
 from valmon_pipeline.cli.application import app, complain
@@ -32,6 +33,7 @@ __all__ = [
     "report",
     "reports",
     "rescore",
+    "silence",
     "up",
 ]
 

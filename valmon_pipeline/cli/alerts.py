@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
@@ -26,6 +25,7 @@ from valmon_pipeline.cli.application import (
     working_on,
 )
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
+from valmon_pipeline.cli.signature import ByOption, signed
 from valmon_pipeline.errors import ConfigurationError
 from valmon_pipeline.notify.errors import DeliveryError
 from valmon_pipeline.notify.wiring import channels_of, notifier_of, send_to
@@ -43,10 +43,6 @@ app.add_typer(alerts_app, name="alerts")
 
 NumberArgument = Annotated[int, typer.Argument(help="Number of the alert.", min=1)]
 WhyOption = Annotated[str, typer.Option("--why", help="The reason, kept with the alert.")]
-ByOption = Annotated[
-    str | None,
-    typer.Option("--by", help="Who says so, kept with the reason. Default: the system's user."),
-]
 
 
 @alerts_app.command("list")
@@ -112,8 +108,7 @@ def alerts_ack(
     config: ConfigOption = None,
 ) -> None:
     """Acknowledge an open alert: somebody looks after it."""
-    reason = f"{why} ({_who(by)})"
-    _change(number, lambda alert: acknowledged(alert, reason), config)
+    _change(number, lambda alert: acknowledged(alert, signed(why, by)), config)
 
 
 @alerts_app.command("resolve")
@@ -124,18 +119,7 @@ def alerts_resolve(
     config: ConfigOption = None,
 ) -> None:
     """Resolve an alert by hand. What goes on is an alert anew with the next epoch."""
-    reason = f"{why} ({_who(by)})"
-    _change(number, lambda alert: resolved(alert, reason), config)
-
-
-def _who(by: str | None) -> str:
-    """Who gave the command: as they say, else the user of the system."""
-    if by:
-        return by
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unnamed user"
+    _change(number, lambda alert: resolved(alert, signed(why, by)), config)
 
 
 def _change(number: int, decide: Callable[[Alert], Change | None], config: ConfigOption) -> None:
