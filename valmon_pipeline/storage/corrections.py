@@ -42,6 +42,9 @@ _NO_CHANGES: Final = pd.DataFrame(
 DERIVED: Final = frozenset({"epoch_summaries"})
 """Sums over rows that are compared themselves, of whoever was watched: not compared again."""
 
+WHOLE_NETWORK: Final = frozenset({"network_states", "network_outcomes"})
+"""Compared validator by validator, as ``network_corrections`` does."""
+
 
 def corrections_to_store(
     connection: sa.Connection,
@@ -62,7 +65,7 @@ def corrections_to_store(
     compared = (
         _changes_of(connection, schema, contract_of(table), epoch, frame, watched)
         for table, frame in frames.items()
-        if table not in DERIVED
+        if table not in DERIVED | WHOLE_NETWORK
     )
     return _numbered(connection, schema, epoch, [*compared], reason)
 

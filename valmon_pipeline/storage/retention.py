@@ -15,7 +15,7 @@ from valmon_pipeline.storage.epoch_partitions import (
     list_partitions,
 )
 from valmon_pipeline.storage.stored_days import day_of_epoch, days_of_epochs, stored_days
-from valmon_pipeline.storage.tables import table_of
+from valmon_pipeline.storage.tables import PARTITIONED, table_of
 from valmon_pipeline.storage.warehouse import Warehouse
 
 LOCK_SECONDS: Final = 5
@@ -85,7 +85,7 @@ def _spans(warehouse: Warehouse) -> list[tuple[int, int]]:
     with warehouse.database.transaction("list what is stored") as connection:
         firsts = {
             child.first_epoch
-            for table in _partitioned()
+            for table in PARTITIONED
             for child in list_partitions(connection, warehouse.schema, table)
         }
         # A span whose children are gone may still have rows, if dropping was cut off by hand.
@@ -105,7 +105,7 @@ def _drop(warehouse: Warehouse, first: int, end: int) -> DroppedEpochs:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         children = [
             child
-            for table in _partitioned()
+            for table in PARTITIONED
             for child in list_partitions(connection, schema, table)
             if child == EpochPartition(table, first, end)
         ]
@@ -117,7 +117,3 @@ def _drop(warehouse: Warehouse, first: int, end: int) -> DroppedEpochs:
                     sa.delete(epoch.table).where(epoch >= first, epoch < end)
                 ).rowcount
     return DroppedEpochs(first, end - 1, len(children), rows)
-
-
-def _partitioned() -> list[str]:
-    return [contract.name for contract in TABLES.values() if contract.partitioned]

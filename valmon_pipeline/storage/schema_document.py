@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from valmon_pipeline.frames import TABLES, TableContract
 from valmon_pipeline.storage.tables import INDEXES, metadata_of
+from valmon_pipeline.storage.tile_table import TILE_KEY, TILES
 
 INTRODUCTION: Final = """\
 # Tables
@@ -49,6 +50,14 @@ queries` asks them, and tests look at the plans.
 
 _DIALECT: Final[sa.Dialect] = postgresql.dialect()  # type: ignore[no-untyped-call]
 
+UNPACKED: Final = """\
+The view `network_validators` has a row per validator and epoch: `epoch`, `validator_index`, what
+`network_outcomes` has, `total_reward`, `balance`, and `slot`, `committee_index`,
+`committee_position` of the attestation duty. Ask it for one epoch (`WHERE epoch = 350000`). Of one
+validator, `network_validator_history(validator, from_epoch, to_epoch)` returns the same rows in a
+fraction of the time. See [network.md](network.md).
+"""
+
 REFERENCES: Final = {
     "epoch": ("network_epochs", "epoch"),
     "validator_index": ("validators", "validator_index"),
@@ -59,7 +68,12 @@ REFERENCES: Final = {
 
 def schema_document() -> str:
     """The whole page, Markdown with a Mermaid diagram."""
-    parts = [INTRODUCTION, _diagram(), *(_section(contract) for contract in TABLES.values())]
+    parts = [
+        INTRODUCTION,
+        _diagram(),
+        *(_section(contract) for contract in TABLES.values()),
+        _tiles(),
+    ]
     return "\n".join(parts)
 
 
@@ -108,6 +122,31 @@ def _section(contract: TableContract) -> str:
     if rules:
         lines += ["", f"In every row: {'; '.join(rules)}."]
     return "\n".join([*lines, ""])
+
+
+def _tiles() -> str:
+    """The one table that holds arrays, and the view and the function that unpack it."""
+    table = metadata_of("network").tables[f"network.{TILES}"]
+    rows = [
+        f"| `{column.name}` | {column.type.compile(_DIALECT).lower()} |  | {column.comment} |"
+        for column in table.columns
+    ]
+    key = ", ".join(f"`{name}`" for name in TILE_KEY)
+    return "\n".join(
+        [
+            f"## {TILES}",
+            "",
+            str(table.comment),
+            "",
+            f"- Key: {key}; partitioned by epoch.",
+            "",
+            "| column | type | NULL | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            UNPACKED,
+        ]
+    )
 
 
 def _type(contract: TableContract, column: str) -> str:

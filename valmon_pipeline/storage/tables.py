@@ -14,6 +14,7 @@ import pandera.pandas as pa
 import sqlalchemy as sa
 
 from valmon_pipeline.frames import TABLES, TableContract
+from valmon_pipeline.storage.tile_table import TILES, tile_table
 
 NAMING: Final[Mapping[str, Any]] = {
     "pk": "pk_%(table_name)s",
@@ -34,6 +35,12 @@ class SecondaryIndex:
     where: str | None = None
     """Only rows that meet this condition are in it (SQL)."""
 
+
+PARTITIONED: Final = (
+    *(contract.name for contract in TABLES.values() if contract.partitioned),
+    TILES,
+)
+"""The tables that are split by epoch."""
 
 INDEXES: Final = (
     SecondaryIndex(
@@ -136,6 +143,7 @@ def metadata_of(schema: str) -> sa.MetaData:
     metadata = sa.MetaData(schema=schema, naming_convention=NAMING)
     for contract in TABLES.values():
         _table(contract, metadata)
+    tile_table(metadata)
     return metadata
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 from psycopg import sql
 
+from valmon_pipeline.chain.network_epoch import NetworkEpoch
 from valmon_pipeline.errors import ContractViolationError, StorageError
 from valmon_pipeline.frames import TableContract, contract_of, validate
 from valmon_pipeline.frames.contract import is_strictly_ascending
@@ -28,6 +29,11 @@ from valmon_pipeline.storage.network_identity import (
     bind_identity,
     read_identity,
 )
+from valmon_pipeline.storage.network_rows import (
+    network_rows,
+    read_network_epoch,
+    replace_tiles,
+)
 from valmon_pipeline.storage.standings_due import (
     MADE_FROM,
     STANDINGS,
@@ -36,7 +42,8 @@ from valmon_pipeline.storage.standings_due import (
     take_mark,
 )
 from valmon_pipeline.storage.table_reader import Selection, read_table
-from valmon_pipeline.storage.tables import sql_type
+from valmon_pipeline.storage.tables import PARTITIONED, sql_type
+from valmon_pipeline.storage.tile_table import TILES
 
 
 class Warehouse:
@@ -76,10 +83,15 @@ class Warehouse:
         epoch: int,
         frames: Mapping[str, pd.DataFrame],
         *,
+        network: NetworkEpoch | None = None,
         correction_reason: str = MATERIALIZED_AGAIN,
     ) -> dict[str, int]:
         """Make ``frames`` (by table) the rows of ``epoch``, all tables at once; rows stored by
         table.
+
+        With ``network``, every validator of the network is stored as well, in the same
+        transaction; ``frames`` must not have the tables that it goes to. Without it, what is
+        stored of the whole network stays.
 
         What the tables held of the epoch is gone, also where the new frame is empty. Of tables
         whose contract replaces rows by more than the epoch, only the rows of the frame's slots are.
@@ -93,11 +105,17 @@ class Warehouse:
             ContractViolationError: a frame breaks its contract or holds another epoch's rows.
             StorageError: the database refuses; the epoch is as it was before.
         """
+        rows = None if network is None else network_rows(network)
+        frames = {**frames, **({} if rows is None else rows.frames)}
         ready = {table: self._ready(table, frame, epoch) for table, frame in sorted(frames.items())}
-        targets = self._targets(epoch, ready)
+        targets = self._targets(epoch, ready if rows is None else [*ready, TILES])
         with self.database.transaction(f"store epoch {epoch} of {', '.join(ready)}") as connection:
             lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
-            return self._replace(connection, epoch, ready, targets, correction_reason)
+            stored = self._replace(connection, epoch, ready, targets, correction_reason)
+            if rows is not None:
+                tiles = sql.Identifier(self.schema, targets[TILES])
+                stored[TILES] = replace_tiles(connection, tiles, rows)
+            return stored
 
     def recompute_epoch(
         self,
@@ -322,6 +340,16 @@ class Warehouse:
         with self.database.transaction(f"read {table}") as connection:
             return read_table(connection, self.schema, contract, wanted, Selection(conditions))
 
+    def read_network_epoch(self, epoch: int) -> NetworkEpoch | None:
+        """Every validator of the network in ``epoch``, exactly as it was stored; None if the whole
+        network is not stored of it.
+
+        Raises:
+            StorageError: the database is away or refuses.
+        """
+        with self.database.transaction(f"read epoch {epoch} of the whole network") as connection:
+            return read_network_epoch(connection, self.schema, epoch)
+
     def _replace(
         self,
         connection: sa.Connection,
@@ -375,7 +403,7 @@ class Warehouse:
         Writing to the child spares PostgreSQL the routing of each row.
         """
         targets = {table: table for table in tables}
-        split = [table for table in tables if contract_of(table).partitioned]
+        split = [table for table in tables if table in PARTITIONED]
         if not split:
             return targets
         identity = self.network()

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from valmon_pipeline.frames import TABLES
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.tables import table_of
+from valmon_pipeline.storage.tile_table import TILES
 from valmon_pipeline.storage.warehouse import Warehouse
 
 EXACT_COUNT_BYTES: Final = 256 * 2**20
@@ -70,7 +71,7 @@ def storage_status(warehouse: Warehouse) -> StorageStatus:
             .where(stored.following > stored.epoch + 1)
             .order_by(stored.epoch)
         ).all()
-        tables = tuple(_table_status(connection, warehouse, name) for name in TABLES)
+        tables = tuple(_table_status(connection, warehouse, name) for name in (*TABLES, TILES))
     return StorageStatus(
         network, first, last, count, finalized, tuple((start, end) for start, end in gaps), tables
     )
