@@ -28,7 +28,10 @@ from valmon_pipeline.partitions import EpochRange
 from valmon_pipeline.scoring.miss_causes import MissCause
 from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.queries import (
+    Span,
     group_summary,
+    network_epochs,
+    network_validator_history,
     storage_status,
     stored_epochs,
     validator_history,
@@ -91,19 +94,31 @@ def validator(
     ledger: Annotated[
         bool, typer.Option("--ledger", help="What moved its balance instead, in gwei.")
     ] = False,
+    network_history: Annotated[
+        bool,
+        typer.Option(
+            "--network-history",
+            help="What is stored of it with the whole network, also if it is not watched.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a validator owed, did and earned, epoch by epoch, or what moved its balance."""
+    if ledger and network_history:
+        raise typer.BadParameter("choose one of --ledger and --network-history")
     wanted = None if epochs is None else [*EpochRange.parse(epochs)]
     with opened_warehouse(load(config)) as warehouse:
-        known = set(stored_epochs(warehouse))
+        known = set(network_epochs(warehouse) if network_history else stored_epochs(warehouse))
         asked = sorted(known if wanted is None else known.intersection(wanted))
-        history = (
-            warehouse.read("balance_ledger", epochs=asked, validator_indices=[index])
-            if ledger
-            else validator_history(warehouse, index, asked)
-        )
+        if not asked:
+            history = pd.DataFrame()
+        elif network_history:
+            history = network_validator_history(warehouse, index, Span(asked[0], asked[-1]))
+        elif ledger:
+            history = warehouse.read("balance_ledger", epochs=asked, validator_indices=[index])
+        else:
+            history = validator_history(warehouse, index, asked)
     absent = [] if wanted is None else [epoch for epoch in wanted if epoch not in known]
     if as_json:
         print_json({"validator_index": index, "epochs": history, "epochs_not_stored": absent})
@@ -111,11 +126,16 @@ def validator(
     if history.empty:
         say(f"nothing is stored about validator {index} in these epochs")
     else:
-        output.print((_ledger_table if ledger else _history_table)(index, history))
+        if network_history:
+            output.print(_network_table(index, history))
+        else:
+            output.print((_ledger_table if ledger else _history_table)(index, history))
     if absent:
+        what = " of the whole network" if network_history else ""
         say(
-            f"{len(absent)} of these epochs are not stored, e.g. {absent[0]}: "
+            f"{len(absent)} of these epochs are not stored{what}, e.g. {absent[0]}: "
             f"`valmon backfill {absent[0]}` reads them"
+            + (" with `whole_network: full`" if network_history else "")
         )
 
 
@@ -197,6 +217,29 @@ def _ledger_table(index: int, ledger: pd.DataFrame) -> Table:
     return table
 
 
+def _network_table(index: int, history: pd.DataFrame) -> Table:
+    table = _table(
+        _right("epoch"),
+        "status",
+        "flags",
+        *map(_right, ("earned", "ideal", "effective", "rank", "balance")),
+        title=f"Validator {index} in the whole network, gwei",
+        caption="flags earned: S source, T target, H head; rank: in the network, 0 to 100 %",
+    )
+    for row in history.to_dict("records"):
+        table.add_row(
+            str(row["epoch"]),
+            str(row["status"]),
+            _earned(row) if row["active"] else _MISSING,
+            _count(row["total_reward"]),
+            _count(row["ideal_reward"]),
+            _percent(row["reward_effectiveness"]),
+            _percent(row["percentile_rank"]),
+            _count(row["balance"]),
+        )
+    return table
+
+
 def _outcome(row: dict[Any, Any]) -> str:
     if pd.isna(row["included"]):
         return "no duty"
@@ -210,6 +253,10 @@ def _outcome(row: dict[Any, Any]) -> str:
 def _flags(row: dict[Any, Any]) -> str:
     if pd.isna(row["included"]):
         return _MISSING
+    return _earned(row)
+
+
+def _earned(row: dict[Any, Any]) -> str:
     flags = {"S": "source_timely", "T": "target_timely", "H": "head_timely"}
     return " ".join(f"[green]{letter}[/]" if row[name] else "·" for letter, name in flags.items())
 

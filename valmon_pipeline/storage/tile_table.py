@@ -29,19 +29,13 @@ KEY_COLUMNS: Final = {
 ARRAYS: Final[dict[str, tuple[int, str]]] = {
     "outcome": (
         4,
-        (
-            "Number of the outcome in network_outcomes; -1 where there is no validator, or the epoch "
-            "is not stored."
-        ),
+        "Number of the outcome in network_outcomes; -1 without a validator, or an epoch.",
     ),
     "balance_ether": (4, "Balance in the state: whole ether."),
     "balance_gwei": (4, "The rest of it, gwei."),
     "committee": (
         2,
-        (
-            "Slot in the epoch × committees_per_slot + index of the committee; -1 without a duty, or "
-            "if committees were not read."
-        ),
+        "Slot in the epoch × committees_per_slot + index of the committee; -1 without a duty.",
     ),
     "committee_position": (2, "Position in the committee; -1 without."),
 }

@@ -9,6 +9,7 @@ exact gwei. One module per subject:
 - ``events``: penalties and block events of a validator.
 - ``validators`` and ``labels``: who they are, and which groups they belong to.
 - ``alerts``: what is or was wrong, and what happened to it.
+- ``network_validators``: any validator of the network, and how the network is distributed.
 - ``group_summary``: totals of groups over any set of epochs.
 
 Facts are written by ``storage.warehouse`` alone.
@@ -41,6 +42,11 @@ from valmon_pipeline.storage.queries.ledgers import (
     validator_ledger,
 )
 from valmon_pipeline.storage.queries.losses import losses_by_cause
+from valmon_pipeline.storage.queries.network_validators import (
+    network_distribution,
+    network_epochs,
+    network_validator_history,
+)
 from valmon_pipeline.storage.queries.series import group_series, network_series, validator_series
 from valmon_pipeline.storage.queries.status import (
     StorageStatus,
@@ -70,7 +76,10 @@ __all__ = [
     "ledger_over_epochs",
     "list_alerts",
     "losses_by_cause",
+    "network_distribution",
+    "network_epochs",
     "network_series",
+    "network_validator_history",
     "set_label",
     "storage_status",
     "stored_epochs",

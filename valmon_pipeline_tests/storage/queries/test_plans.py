@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from psycopg import sql
 
 from valmon_pipeline.chain.status import ValidatorStatus
 from valmon_pipeline.frames import conform, contract_of
+from valmon_pipeline.storage import network_rows
 from valmon_pipeline.storage.queries import (
     Granularity,
     Span,
@@ -22,7 +24,9 @@ from valmon_pipeline.storage.queries import (
     labels_of,
     ledger_by_epoch,
     ledger_of_validators,
+    network_distribution,
     network_series,
+    network_validator_history,
     validator_events,
     validator_history,
     validator_ledger,
@@ -30,6 +34,7 @@ from valmon_pipeline.storage.queries import (
     validator_series,
 )
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.network_epochs import plain_network
 from valmon_pipeline_tests.sample_frames import sample_frame
 
 EPOCHS = range(20, 60)
@@ -72,20 +77,30 @@ QUESTIONS: dict[str, tuple[Ask, set[str]]] = {
     # Few epochs of all: of a quarter of a table, a plan may rightly read the whole.
     "ledger of groups": (lambda w: ledger_by_epoch(w, Span(30, 31), "operator"), set()),
     "ledger of some validators": (lambda w: ledger_of_validators(w, [5, 6], SPAN), set()),
+    "a validator of the network": (lambda w: network_validator_history(w, 700, SPAN), set()),
+    "distribution of the network": (
+        lambda w: network_distribution(w, 30, "reward_effectiveness"),
+        set(),
+    ),
     "totals of groups": (lambda w: group_summary(w, [30, 31], "operator"), set()),
 }
 """What is asked, and the tables that may be read from end to end."""
 
 
 @pytest.fixture
-def filled(warehouse: Warehouse) -> Warehouse:
+def filled(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    monkeypatch.setattr(network_rows, "TILE_VALIDATORS", 4)
     for epoch in EPOCHS:
         frames = {name: sample_frame(name, epoch, VALIDATORS) for name in BY_EPOCH}
         summaries = sample_frame("epoch_summaries", epoch, 200)
         summaries["category"] = "operator"
         summaries["value"] = [f"a{number:03d}" for number in range(200)]
         frames["epoch_summaries"] = summaries
-        warehouse.replace_epoch(epoch, frames)
+        # Everybody with a rank of their own: as many outcomes as validators.
+        ranks = np.linspace(0, 1, VALIDATORS, dtype=np.float32)
+        network = replace(plain_network(epoch, len(ranks)), percentile_rank=ranks)
+        whole = network if epoch in SPAN.epochs else None
+        warehouse.replace_epoch(epoch, frames, network=whole)
         warehouse.replace_epoch(epoch, {"network_bands": sample_frame("network_bands", epoch, 6)})
     indices = np.arange(20_000)
     keys = np.zeros((len(indices), 48), dtype=np.uint8)
@@ -170,4 +185,5 @@ def test_every_question_has_an_index_behind_it(
             read = {name.split("_e0")[0] for name in scanned(plan[0]["Plan"])}
             # Tables of a handful of rows are read whole by any sensible plan.
             read -= {"network_epochs", "network_bands", "validator_day_summaries"}
+            read -= {"network_identity", "network_states"}
             assert read <= whole, (question, text)

@@ -42,78 +42,99 @@ COLUMNS = """
     o.reward_effectiveness,
     o.percentile_rank,
     CASE WHEN u.committee >= 0 THEN
-        s.epoch * i.slots_per_epoch + u.committee / s.committees_per_slot END AS slot,
+        s.epoch * (SELECT slots_per_epoch FROM {schema}.network_identity)
+        + u.committee / s.committees_per_slot END AS slot,
     CASE WHEN u.committee >= 0 THEN u.committee % s.committees_per_slot END AS committee_index,
     CASE WHEN u.committee >= 0 THEN u.committee_position::integer END AS committee_position
 """
 
-# array_cat with nothing takes an array out of its row once, however many elements are then read.
+# OFFSET 0 keeps the order of things whatever the planner believes about how many there are: a tile
+# is taken out of its row once (array_cat with nothing does that), and only numbers are joined.
 VIEW = """
 CREATE VIEW {schema}.network_validators AS
 SELECT {columns}
 FROM {schema}.network_states s
-CROSS JOIN {schema}.network_identity i
-JOIN {schema}.network_tiles t
-  ON t.epoch = s.tile_epoch AND t.epochs = s.tile_epochs
 CROSS JOIN LATERAL (
     SELECT
-        array_cat(t.outcome, '{{}}') AS outcome,
-        array_cat(t.balance_ether, '{{}}') AS balance_ether,
-        array_cat(t.balance_gwei, '{{}}') AS balance_gwei,
-        array_cat(t.committee, '{{}}') AS committee,
-        array_cat(t.committee_position, '{{}}') AS committee_position
+        t.first_validator + n AS validator_index,
+        a.outcome[p.place] AS outcome,
+        a.balance_ether[p.place] AS balance_ether,
+        a.balance_gwei[p.place] AS balance_gwei,
+        a.committee[p.place] AS committee,
+        a.committee_position[p.place] AS committee_position
+    FROM {schema}.network_tiles t
+    CROSS JOIN LATERAL (
+        SELECT
+            array_cat(t.outcome, '{{}}') AS outcome,
+            array_cat(t.balance_ether, '{{}}') AS balance_ether,
+            array_cat(t.balance_gwei, '{{}}') AS balance_gwei,
+            array_cat(t.committee, '{{}}') AS committee,
+            array_cat(t.committee_position, '{{}}') AS committee_position
+        OFFSET 0
+    ) a
+    CROSS JOIN LATERAL generate_series(0, cardinality(a.outcome) / s.tile_epochs - 1) AS n
+    CROSS JOIN LATERAL (SELECT n * s.tile_epochs + s.epoch - s.tile_epoch + 1 AS place) p
+    WHERE t.epoch = s.tile_epoch AND t.epochs = s.tile_epochs
     OFFSET 0
-) a
-CROSS JOIN LATERAL (
-    SELECT
-        n AS place,
-        a.outcome[n * s.tile_epochs + s.epoch - s.tile_epoch + 1] AS outcome,
-        a.balance_ether[n * s.tile_epochs + s.epoch - s.tile_epoch + 1] AS balance_ether,
-        a.balance_gwei[n * s.tile_epochs + s.epoch - s.tile_epoch + 1] AS balance_gwei,
-        a.committee[n * s.tile_epochs + s.epoch - s.tile_epoch + 1] AS committee,
-        a.committee_position[n * s.tile_epochs + s.epoch - s.tile_epoch + 1] AS committee_position
-    FROM generate_series(0, s.tile_validators - 1) AS n
 ) u
 JOIN {schema}.network_outcomes o ON o.epoch = s.epoch AND o.outcome = u.outcome
 """
 
+# One probe per tile, then one per epoch and outcome: again in this order, whatever is believed.
 HISTORY = """
 CREATE FUNCTION {schema}.network_validator_history(
     validator integer, from_epoch integer, to_epoch integer
 ) RETURNS SETOF {schema}.network_validators
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-WITH tiles AS MATERIALIZED (
-    SELECT DISTINCT tile_epoch, tile_epochs, tile_validators
-    FROM {schema}.network_states
-    WHERE epoch BETWEEN from_epoch AND to_epoch
-)
 SELECT {columns}
-FROM tiles
-JOIN {schema}.network_tiles t
-  ON t.epoch = tiles.tile_epoch
- AND t.epochs = tiles.tile_epochs
- AND t.first_validator = validator / tiles.tile_validators * tiles.tile_validators
-CROSS JOIN LATERAL (
+FROM (
     SELECT
-        (validator - t.first_validator) * tiles.tile_epochs + 1 AS low,
-        (validator - t.first_validator + 1) * tiles.tile_epochs AS high
+        tiles.tile_epoch,
+        tiles.tile_epochs,
+        tiles.tile_epoch + e.place::integer - 1 AS epoch,
+        e.outcome,
+        e.balance_ether,
+        e.balance_gwei,
+        e.committee,
+        e.committee_position
+    FROM (
+        SELECT DISTINCT
+            tile_epoch,
+            tile_epochs,
+            validator - validator % tile_validators AS first_validator,
+            validator % tile_validators * tile_epochs + 1 AS low,
+            (validator % tile_validators + 1) * tile_epochs AS high
+        FROM {schema}.network_states
+        WHERE epoch BETWEEN from_epoch AND to_epoch
+    ) tiles
+    CROSS JOIN LATERAL (
+        SELECT
+            outcome[tiles.low:tiles.high] AS outcome,
+            balance_ether[tiles.low:tiles.high] AS balance_ether,
+            balance_gwei[tiles.low:tiles.high] AS balance_gwei,
+            committee[tiles.low:tiles.high] AS committee,
+            committee_position[tiles.low:tiles.high] AS committee_position
+        FROM {schema}.network_tiles
+        WHERE epoch = tiles.tile_epoch
+          AND epochs = tiles.tile_epochs
+          AND first_validator = tiles.first_validator
+        OFFSET 0
+    ) t
+    CROSS JOIN LATERAL unnest(
+        t.outcome, t.balance_ether, t.balance_gwei, t.committee, t.committee_position
+    ) WITH ORDINALITY
+        AS e(outcome, balance_ether, balance_gwei, committee, committee_position, place)
     OFFSET 0
-) r
-CROSS JOIN LATERAL unnest(
-    t.outcome[r.low:r.high],
-    t.balance_ether[r.low:r.high],
-    t.balance_gwei[r.low:r.high],
-    t.committee[r.low:r.high],
-    t.committee_position[r.low:r.high]
-) WITH ORDINALITY
-    AS u(outcome, balance_ether, balance_gwei, committee, committee_position, place)
+) u
 JOIN {schema}.network_states s
-  ON s.epoch = tiles.tile_epoch + u.place::integer - 1
- AND s.tile_epoch = tiles.tile_epoch
- AND s.tile_epochs = tiles.tile_epochs
-JOIN {schema}.network_outcomes o ON o.epoch = s.epoch AND o.outcome = u.outcome
-CROSS JOIN {schema}.network_identity i
+  ON s.epoch = u.epoch AND s.tile_epoch = u.tile_epoch AND s.tile_epochs = u.tile_epochs
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM {schema}.network_outcomes
+    WHERE epoch = s.epoch AND outcome = u.outcome
+    OFFSET 0
+) o
 WHERE s.epoch BETWEEN from_epoch AND to_epoch
 ORDER BY s.epoch;
 END
@@ -177,10 +198,12 @@ def upgrade() -> None:
     op.execute(
         VIEW.format(
             schema=quoted,
-            columns=COLUMNS.format(validator="t.first_validator + u.place"),
+            columns=COLUMNS.format(schema=quoted, validator="u.validator_index"),
         )
     )
-    op.execute(HISTORY.format(schema=quoted, columns=COLUMNS.format(validator="validator")))
+    op.execute(
+        HISTORY.format(schema=quoted, columns=COLUMNS.format(schema=quoted, validator="validator"))
+    )
     op.execute(
         f"COMMENT ON VIEW {quoted}.network_validators IS 'Every validator of the network in every "
         "stored epoch: a row of network_tiles unpacked and joined to its outcome. Ask for one "
