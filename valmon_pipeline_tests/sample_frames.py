@@ -30,7 +30,7 @@ def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> p
         if name in contract.key:
             columns[name] = np.arange(rows)
     columns |= {"epoch": np.full(rows, epoch)} if "epoch" in columns else {}
-    for name in ("position", "correction_id", "alert_id"):
+    for name in ("position", "correction_id", "alert_id", "outcome"):
         if name in contract.key:
             columns[name] = np.arange(rows)
     if "metric" in columns:
@@ -93,6 +93,10 @@ def _labels(columns: Columns, rows: int) -> None:
     columns["category"] = ["operator"] * rows
     columns["from_epoch"] = np.arange(rows)
     columns["until_epoch"] = np.ma.array(np.arange(rows) + 3, mask=np.arange(rows) % 2 == 0)
+
+
+def _states(columns: Columns, rows: int) -> None:
+    columns["tile_epoch"] = columns["epoch"]
 
 
 def _duties(columns: Columns, rows: int) -> None:
@@ -226,6 +230,7 @@ _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "epoch_summaries": _groups,
     "validator_standings": _standings,
     "network_bands": _bands,
+    "network_states": _states,
     "blocks": _blocks,
     "validator_labels": _labels,
     "attestation_duties": _duties,

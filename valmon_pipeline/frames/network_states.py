@@ -29,7 +29,7 @@ CONTRACT = table(
             "the tiles hold the epoch",
             lambda frame: (
                 (frame["tile_epoch"] <= frame["epoch"])
-                & (frame["epoch"] < frame["tile_epoch"] + frame["tile_epochs"])
+                & (frame["epoch"] - frame["tile_epoch"] < frame["tile_epochs"])
                 & (frame["tile_validators"] > 0)
             ),
         )
