@@ -90,6 +90,11 @@ class NodePool:
         """The nodes in the order of preference, without secrets."""
         return [options.name for options in self._nodes]
 
+    @property
+    def options(self) -> Sequence[NodeOptions]:
+        """How to talk to each of them, by the names of the reports."""
+        return self._nodes
+
     @asynccontextmanager
     async def __call__(self, avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
         """Open a client of the first node that is ready and not to be avoided.

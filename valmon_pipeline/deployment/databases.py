@@ -16,6 +16,7 @@ from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.interrupts import uninterrupted
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.storage import migrate
+from valmon_pipeline.storage.database import redacted
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 
 USERS_LOCK: Final = "database.lock"
@@ -116,6 +117,17 @@ def prepare_configured_database(installation: Installation) -> None:
     else:
         # Somebody chose it, perhaps on another server: theirs to make.
         _require_database(dagster)
+
+
+def require_dagster_database(installation: Installation, url: str) -> str:
+    """The address of Dagster's database beside that at ``url``, without its secrets.
+
+    Raises:
+        StorageError: it is away or refuses.
+    """
+    dagster = _dagster_url(installation, url)
+    _require_database(dagster)
+    return redacted(dagster)
 
 
 def _dagster_url(installation: Installation, url: str) -> URL:

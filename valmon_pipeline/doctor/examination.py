@@ -1,0 +1,67 @@
+"""Everything that is tested, in the order in which it has to be put right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.doctor.channels import channel_findings
+from valmon_pipeline.doctor.database import database_findings
+from valmon_pipeline.doctor.finding import Finding, good, problem, warning
+from valmon_pipeline.doctor.machine import machine_findings
+from valmon_pipeline.doctor.nodes import node_findings
+from valmon_pipeline.doctor.running import running_findings
+from valmon_pipeline.errors import ConfigurationError, StorageError
+from valmon_pipeline.pipeline import configured_database_url, open_database
+from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.warehouse import Warehouse
+
+SUBJECT: Final = "configuration"
+
+
+def examine(config: Path | None) -> Iterator[Finding]:
+    """Test the set-up that a configuration describes; nothing is changed by it.
+
+    Findings come as they are made: nodes may take a while to answer.
+    """
+    try:
+        installation = Installation.load(config)
+    except ConfigurationError as error:
+        yield problem(SUBJECT, "file", str(error), "correct it; nothing else can be tested before")
+        return
+    file = installation.config_file or "no file: defaults and environment"
+    yield good(SUBJECT, "file", str(file))
+    if installation.demo:
+        yield warning(
+            SUBJECT,
+            "what is watched",
+            "neither a beacon node nor a validator is configured: the recorded devnet is shown",
+            "set beacon_node_url and validators, see docs/configuration.md",
+        )
+    else:
+        try:
+            installation.require_node()
+        except ConfigurationError as error:
+            what, _, advice = str(error).partition(": ")
+            yield problem(SUBJECT, "what is watched", what, advice)
+    yield from channel_findings(installation.settings)
+    yield from machine_findings(installation)
+    yield from database_findings(installation)
+    if installation.settings.beacon_node_urls:
+        yield from node_findings(installation.settings, lambda: stored_network(installation))
+    yield from running_findings(installation)
+
+
+def stored_network(installation: Installation) -> NetworkIdentity | None:
+    """What the database is of, None if it is of nothing yet, or does not run."""
+    settings = installation.settings
+    try:
+        database = open_database(settings, configured_database_url(settings))
+        try:
+            return Warehouse(database).network()
+        finally:
+            database.close()
+    except StorageError:
+        return None

@@ -1,0 +1,45 @@
+"""What runs: whether a ``valmon up`` of this home does its work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.up_state import running_up
+from valmon_pipeline.doctor.finding import Finding, good, problem
+from valmon_pipeline.errors import StorageError
+from valmon_pipeline.observability.readiness import ReadinessLimits, stored_conditions
+from valmon_pipeline.pipeline import configured_database_url, open_database
+from valmon_pipeline.storage.queries.figures import FiguresReader
+from valmon_pipeline.storage.warehouse import Warehouse
+
+SUBJECT: Final = "valmon up"
+
+
+def running_findings(installation: Installation) -> Iterator[Finding]:
+    """The conditions of readiness; nothing unless it runs."""
+    up = running_up(installation)
+    if up is None:
+        return
+    yield good(SUBJECT, "process", f"process {up.pid} runs, {up.ui_url or 'starting'}")
+    settings = installation.settings
+    limits = ReadinessLimits(
+        settings.metrics.max_head_lag_slots, settings.metrics.max_stored_lag_epochs
+    )
+    try:
+        database = open_database(settings, configured_database_url(settings))
+        try:
+            figures = FiguresReader(Warehouse(database)).read(datetime.now(UTC))
+        finally:
+            database.close()
+    except StorageError as error:
+        yield problem(SUBJECT, "database", str(error), "see the findings about the database")
+        return
+    for condition in stored_conditions(figures, limits):
+        if condition.ok:
+            yield good(SUBJECT, condition.name, "as it should be")
+        else:
+            what, _, advice = condition.reason.partition(": ")
+            yield problem(SUBJECT, condition.name, what, advice)
