@@ -9,7 +9,7 @@ no longer bear out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
@@ -63,15 +63,16 @@ def evaluate_epoch(
     alerts: Sequence[Alert],
     *,
     is_newest: bool,
+    kinds: Collection[AlertType] = EPOCH_RULES,
 ) -> Evaluation:
     """Evaluate the first of ``history``: the epoch and those before it, descending, as far as they
     are stored and within the window of the rules.
 
     ``alerts`` are all that are live and all that tell of this epoch. ``is_newest``: no later epoch
-    was evaluated before.
+    was evaluated before. ``kinds`` are the rules to apply.
     """
     evaluation = Evaluation(history[0].epoch)
-    for kind in EPOCH_RULES:
+    for kind in kinds:
         ours = [alert for alert in alerts if alert.finding.kind is kind]
         if RULES[kind].scope is Scope.GROUP:
             found, over, gone = _groups(rules, kind, history, ours)

@@ -6,6 +6,7 @@ import sys
 
 from valmon_pipeline.cli import (
     administration,
+    alert_backtest,
     alerts,
     backfill,
     doctor,
@@ -24,6 +25,7 @@ from valmon_pipeline.errors import ConfigurationError, ValmonError
 
 __all__ = [
     "administration",
+    "alert_backtest",
     "alerts",
     "app",
     "backfill",

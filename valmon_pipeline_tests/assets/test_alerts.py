@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.alerting.kinds import ChangeKind, Severity
+from valmon_pipeline.alerting.backtest import PastAlert
+from valmon_pipeline.alerting.kinds import AlertType, ChangeKind, Severity
 from valmon_pipeline.alerting.live import SystemFacts
-from valmon_pipeline.alerting.rules import EPOCH_RULES, AlertRules
+from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES, AlertRules, Override
+from valmon_pipeline.assets.alert_backtest import backtest
 from valmon_pipeline.assets.alert_checks import alert_check_results
 from valmon_pipeline.assets.alerts import (
     Alerting,
@@ -302,3 +304,48 @@ def test_the_database_itself_refuses_a_second_live_alert(
     ):
         transaction.store([opened.change])
     assert len(warehouse.read("alerts")) == 1
+
+
+class TestBacktest:
+    """The same epochs, looked at afterwards."""
+
+    @pytest.fixture(autouse=True)
+    def stored(self, warehouse: Warehouse, computed: Computed) -> None:
+        store(warehouse, computed, EPOCHS)
+
+    def told(self, past: Sequence[PastAlert]) -> list[tuple[str, str, int, int]]:
+        """Rule, subject, first epoch and that of the end, -1 without one."""
+        found = [(one.alert.finding, one.over_epoch or -1) for one in past]
+        return sorted((it.kind.value, it.subject, it.epoch, over) for it, over in found)
+
+    def test_it_tells_what_was_paged(self, warehouse: Warehouse) -> None:
+        past, judged = backtest(warehouse, AlertRules(), EPOCH_RULES, EPOCHS)
+        assert judged == len(EPOCHS)
+        assert warehouse.read("alerts").empty
+        evaluate(warehouse)
+        alerts = rows(warehouse)
+        assert [(kind, subject, epoch) for kind, subject, epoch, _ in alerts] == [
+            (kind, subject, epoch) for kind, subject, epoch, _ in self.told(past)
+        ]
+        ended = {(kind, subject) for kind, subject, _, status in alerts if status == "resolved"}
+        assert {(kind, subject) for kind, subject, _, over in self.told(past) if over > 0} == ended
+        changes = warehouse.read("alert_changes")
+        assert sum(one.messages for one in past) == len(changes)
+
+    def test_one_rule_with_other_settings(self, warehouse: Warehouse) -> None:
+        kind = AlertType.MISSED_ATTESTATIONS
+        at_once = replace(RULES[kind].defaults, open_after=1)
+        rules = AlertRules(overrides=(Override(kind, None, at_once),))
+        past, _ = backtest(warehouse, rules, [kind], EPOCHS)
+        seven = next(one for one in past if one.alert.finding.subject == "validator:7")
+        assert (seven.alert.finding.epoch, seven.over_epoch) == (3, 9)
+        assert {one.alert.finding.kind for one in past} == {kind}
+
+    def test_what_was_wrong_before_opens_in_the_first_epoch(self, warehouse: Warehouse) -> None:
+        past, judged = backtest(warehouse, AlertRules(), [AlertType.MISSED_ATTESTATIONS], [6, 7])
+        assert judged == 2
+        assert ("missed_attestations", "validator:7", 6, -1) in self.told(past)
+
+    def test_epochs_that_are_not_stored_are_left_out(self, warehouse: Warehouse) -> None:
+        assert backtest(warehouse, AlertRules(), EPOCH_RULES, range(100, 120)) == ([], 0)
+        assert backtest(warehouse, AlertRules(), EPOCH_RULES, []) == ([], 0)
