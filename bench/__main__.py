@@ -20,7 +20,7 @@ from rich.table import Table
 
 BENCHMARKS: Final = (
     *("decode_rewards", "attestation_outcomes", "store_frame"),
-    *("accounts", "scores", "backfill", "network_state"),
+    *("accounts", "scores", "backfill", "network_state", "network_epoch"),
 )
 _FIGURE: Final = re.compile(
     r"(?P<name>[A-Za-z][A-Za-z ]*?)\s+(?P<value>-?[\d.]+)(?: (?P<unit>\w+))? "

@@ -1,0 +1,132 @@
+"""One epoch with a watch list on a network of mainnet's size: CPU seconds and memory.
+
+    python -m bench.network_epoch [--active 1000000] [--watched 1000]
+
+A node of a made-up network (``bench.network_node``), a process of its own, is read over HTTP, and
+the epoch is stored in a new embedded PostgreSQL, by ``EpochMaterializer`` as in live operation:
+first without the state, then with it (``whole_network: distribution``). CPU is that of this process
+and of the PostgreSQL server, not the node's. The first epoch of each kind warms up. Memory is the
+peak of this process with its modules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import numpy as np
+
+from bench.network_node import EPOCH
+from bench.scores import server_cpu_seconds
+from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.errors import BeaconUnreachableError
+from valmon_pipeline.storage import migrate
+from valmon_pipeline.storage.database import Database
+from valmon_pipeline.storage.embedded import EmbeddedPostgres
+from valmon_pipeline.storage.warehouse import Warehouse
+
+ROUNDS: Final = 3
+GOAL_SECONDS: Final = 6.0
+SCHEMA: Final = "bench"
+
+
+@contextmanager
+def made_up_node(active: int) -> Iterator[str]:
+    """The node in a process of its own; yields its address."""
+    command = [sys.executable, "-m", "bench.network_node", str(active)]
+    node = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert node.stdout is not None
+        yield node.stdout.readline().strip()
+    finally:
+        node.terminate()
+        node.wait()
+
+
+def materialize(url: str, warehouse: Warehouse, watch: Watch) -> EpochReport:
+    """Read, compute and store the epoch."""
+
+    @asynccontextmanager
+    async def open_client(avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
+        async with BeaconClient.open(NodeOptions(url, requests_per_second=1e6)) as client:
+            if client.name in avoid:
+                raise BeaconUnreachableError("there is no other node")
+            yield client
+
+    reports: list[EpochReport] = []
+    materializer = EpochMaterializer(open_client, warehouse, watch)
+    outcome = materializer.run([EPOCH], reports.append)
+    assert not outcome.failures, outcome.failures
+    return reports[0]
+
+
+def measure(url: str, warehouse: Warehouse, watch: Watch, postmaster: int) -> float:
+    """Median CPU seconds of an epoch, of this process and the server; prints them, too."""
+    rounds = []
+    for number in range(ROUNDS + 1):
+        own, server, wall = time.process_time(), server_cpu_seconds(postmaster), time.monotonic()
+        report = materialize(url, warehouse, watch)
+        own, server = time.process_time() - own, server_cpu_seconds(postmaster) - server
+        if number:
+            rounds.append((own, server, time.monotonic() - wall))
+    own, server, wall = (median(column) for column in zip(*rounds, strict=True))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(
+        f"  {'with' if watch.network_state else 'without'} the state: {own:.2f} s here, "
+        f"{server:.2f} s in PostgreSQL, {wall:.2f} s of wall time, {report.requests} requests, "
+        f"{report.bytes_received / 1e6:.0f} MB, memory peak {peak:.0f} MB"
+    )
+    failing = {
+        f"{check.asset}.{check.name}": (check.failing, check.detail)
+        for check in report.checks
+        # Balances are made up and nothing moves them.
+        if not check.passed and check.name != "every_gwei_is_accounted_for"
+    }
+    assert not failing, failing
+    return float(own + server)
+
+
+def main() -> int:
+    """Print the figures; exit code 1 if the target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--active", type=int, default=1_000_000)
+    parser.add_argument("--watched", type=int, default=1_000)
+    arguments = parser.parse_args()
+    everybody = int(arguments.active * 2.2)
+    chosen = np.random.default_rng(3).choice(everybody, int(arguments.watched * 2.2), replace=False)
+    few = Watch(indices=frozenset(chosen.tolist()), registry_limit=0)
+    with (
+        tempfile.TemporaryDirectory(prefix="valmon-bench-") as home,
+        made_up_node(arguments.active) as url,
+    ):
+        server = EmbeddedPostgres(Path(home))
+        server.start()
+        try:
+            server.ensure_database("valmon")
+            migrate.upgrade(server.url(), SCHEMA)
+            warehouse = Warehouse(Database(server.url(), SCHEMA))
+            postmaster = int((server.data_directory / "postmaster.pid").read_text().split()[0])
+            print(f"{arguments.active:,} active, {arguments.watched:,} of them watched")
+            measure(url, warehouse, few, postmaster)
+            whole = Watch(indices=few.indices, registry_limit=0, network_state=True)
+            total = measure(url, warehouse, whole, postmaster)
+            warehouse.database.close()
+        finally:
+            server.stop()
+    print(f"distribution epoch {total:.2f} s (target: at most {GOAL_SECONDS})")
+    return int(total > GOAL_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
