@@ -26,7 +26,7 @@ from valmon_pipeline.automation.maintenance import maintenance_job, maintenance_
 from valmon_pipeline.automation.slot_sensor import live_assets, slot_sensor
 from valmon_pipeline.automation.validators_refresh import REFRESH_SECONDS
 from valmon_pipeline.config import CurrentWatchList, Settings, load_settings
-from valmon_pipeline.notify.wiring import sender_of
+from valmon_pipeline.notify.wiring import reminders_of, sender_of
 from valmon_pipeline.pipeline import configured_database_url, pipeline_of
 from valmon_pipeline.storage.io_manager import PostgresIOManager
 
@@ -82,7 +82,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             epoch_sensor(settings, MATERIALIZE_EPOCHS),
             finality_sensor(settings, MATERIALIZE_EPOCHS),
             day_sensor(network, settings.history.first_day),
-            alert_sensor(),
+            alert_sensor(reminders_of(settings)),
             delivery_sensor(sender_of(settings)),
         ],
         schedules=[maintenance_schedule()],

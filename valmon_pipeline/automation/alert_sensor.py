@@ -20,6 +20,7 @@ from valmon_pipeline.automation.catch_up import newest_closed_epoch
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.errors import BeaconApiError, ValmonError
+from valmon_pipeline.notify.reminders import Reminders
 from valmon_pipeline.storage.alert_store import StoredChange
 from valmon_pipeline.storage.chain_head import read_chain_head
 from valmon_pipeline.storage.finality import last_stored_epoch
@@ -29,8 +30,11 @@ _LIVE_EPOCHS: Final = 2
 """An event of the head's epoch may have been stored when the clock was in the next one."""
 
 
-def alert_sensor() -> dg.SensorDefinition:
-    """The sensor ``alert_sensor``. It asks the node only if nobody has seen the head for long."""
+def alert_sensor(reminders: Reminders) -> dg.SensorDefinition:
+    """The sensor ``alert_sensor``. It asks the node only if nobody has seen the head for long.
+
+    It writes ``reminders`` when it has evaluated everything: their arrival says that it can.
+    """
 
     @dg.sensor(
         name="alert_sensor",
@@ -46,6 +50,7 @@ def alert_sensor() -> dg.SensorDefinition:
         pipeline: Pipeline = context.resources.pipeline
         try:
             changes = look_for_alerts(pipeline, datetime.now(UTC))
+            reminders.write_due(pipeline.warehouse, datetime.now(UTC))
         except ValmonError as error:
             context.log.warning(str(error))
             return dg.SkipReason(str(error))

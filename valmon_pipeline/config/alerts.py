@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from valmon_pipeline.alerting.kinds import AlertType, Severity
 from valmon_pipeline.alerting.rules import RULES, AlertRules, Override, RuleSettings
-from valmon_pipeline.config.channels import ChannelEntry, TemplateSettings
+from valmon_pipeline.config.channels import ChannelEntry, HeartbeatSettings, TemplateSettings
 from valmon_pipeline.config.field_types import Number, OneOf, WholeNumber, refuse
 from valmon_pipeline.config.labels import Category, Label, Switch, WebAddress
 
@@ -106,6 +106,10 @@ class AlertSettings(BaseModel):
     link: Annotated[str | None, WebAddress()] = Field(
         None, description="Where to look, e.g. the address of the Dagster UI; told in messages."
     )
+    digest_hour: Annotated[int, WholeNumber(0, 23)] = Field(
+        8, description="Hour in UTC from which on channels with `digest` get the daily digest."
+    )
+    heartbeat: HeartbeatSettings = Field(default_factory=HeartbeatSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)
 
     @model_validator(mode="before")

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from valmon_pipeline.alerting.kinds import Severity
 from valmon_pipeline.alerting.templates import DEFAULTS, mistake_in
-from valmon_pipeline.config.field_types import FieldType, OneOf, refuse
+from valmon_pipeline.config.field_types import FieldType, NodeUrl, OneOf, WholeNumber, refuse
 from valmon_pipeline.config.labels import Label, Switch
 from valmon_pipeline.config.mistakes import Mistake, Place
+from valmon_pipeline.config.secret_url import SecretUrl
 from valmon_pipeline.config.yaml_file import Document
 
 HEARTBEAT: Final = "heartbeat"
@@ -93,6 +94,36 @@ class ChannelEntry(BaseModel):
         return self
 
 
+class HeartbeatUrl(NodeUrl):
+    """The address of a dead man's switch."""
+
+    @property
+    def expected(self) -> str:
+        return "an address such as https://hc-ping.com/…, in the environment"
+
+
+class HeartbeatSettings(BaseModel):
+    """A dead man's switch: a page that raises the alarm when nobody asks for it any more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: Annotated[SecretUrl | None, HeartbeatUrl()] = Field(
+        None,
+        description="Page that is asked for as long as alerts are evaluated and delivered (e.g. of "
+        "healthchecks.io). It is a secret: set it in the environment.",
+    )
+    every_minutes: Annotated[int, WholeNumber(1, 1440)] = Field(
+        5, description="Minutes between two of these requests."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: written for key, written in value.items() if written is not None}
+
+
 class TemplateSettings(BaseModel):
     """Other texts of messages than the default ones."""
 
@@ -136,6 +167,7 @@ def overlay_addresses(document: Document, environ: Mapping[str, str]) -> None:
 
     Addresses anywhere else are noted as mistakes and taken out, so that nothing prints them.
     """
+    _refuse_written_heartbeat(document)
     names = set()
     for position, entry in _entries(document):
         path = (*_PATH, position)
@@ -151,6 +183,18 @@ def overlay_addresses(document: Document, environ: Mapping[str, str]) -> None:
         if written and environ[variable].strip() and written["name"] not in names:
             problem = f"there is no channel {written['name'].lower()} in alerts.channels"
             document.mistakes.append(Mistake(Place(variable, variable=variable), problem))
+
+
+def _refuse_written_heartbeat(document: Document) -> None:
+    alerts = document.data.get("alerts")
+    heartbeat = alerts.get("heartbeat") if isinstance(alerts, dict) else None
+    if not isinstance(heartbeat, dict) or heartbeat.get("url") is None:
+        return
+    place = document.place(("alerts", "heartbeat", "url"))
+    if place.variable is None:
+        del heartbeat["url"]
+        problem = "it belongs in the environment: VALMON_ALERTS__HEARTBEAT__URL"
+        document.mistakes.append(Mistake(place, problem))
 
 
 def _entries(document: Document) -> Iterator[tuple[int, dict[str, Any]]]:

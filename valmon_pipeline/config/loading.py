@@ -165,6 +165,7 @@ def _is_address(path: KeyPath) -> bool:
     return path[0] == "beacon_node_url" or path in (
         ("database", "url"),
         ("database", "dagster_url"),
+        ("alerts", "heartbeat", "url"),
     )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 
 from valmon_pipeline.alerting.kinds import Severity
 from valmon_pipeline.alerting.templates import Templates
 from valmon_pipeline.config import Settings
+from valmon_pipeline.config.channels import HEARTBEAT
 from valmon_pipeline.notify.channels import Channel
+from valmon_pipeline.notify.heartbeat import ping
 from valmon_pipeline.notify.notifier import Notifier
+from valmon_pipeline.notify.reminders import ReminderRules, Reminders
 from valmon_pipeline.notify.sender import Send, Sender
 
 
@@ -39,7 +43,24 @@ def sender_of(settings: Settings) -> Sender:
     Raises:
         ConfigurationError: a channel has an address that Apprise does not know.
     """
-    return Sender({channel.name: send_to(channel) for channel in channels_of(settings)})
+    channels = {channel.name: send_to(channel) for channel in channels_of(settings)}
+    heartbeat = settings.alerts.heartbeat.url
+    return Sender(channels if heartbeat is None else {**channels, HEARTBEAT: ping(heartbeat)})
+
+
+def reminders_of(settings: Settings) -> Reminders:
+    """What writes digests and heartbeats."""
+    alerts = settings.alerts
+    every = timedelta(minutes=alerts.heartbeat.every_minutes)
+    return Reminders(
+        ReminderRules(
+            settings.network,
+            [channel.name for channel in channels_of(settings) if channel.digest],
+            alerts.digest_hour,
+            alerts.group_by,
+            None if alerts.heartbeat.url is None else every,
+        )
+    )
 
 
 def send_to(channel: Channel) -> Send:

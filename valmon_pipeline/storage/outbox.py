@@ -230,6 +230,14 @@ def retry_dead(transaction: AlertTransaction, alert_id: int | None = None) -> in
     return len(result.all())
 
 
+def forget_heartbeats(transaction: AlertTransaction, but: str) -> None:
+    """Delete all heartbeats but the one with a key: a late one says nothing."""
+    outbox = table_of(transaction.schema, OUTBOX)
+    transaction.connection.execute(
+        sa.delete(outbox).where(outbox.c.kind == "heartbeat", outbox.c.delivery_key != but)
+    )
+
+
 def delete_old_deliveries(database: Database, before: datetime) -> int:
     """Delete messages written before a moment that are not pending; how many.
 

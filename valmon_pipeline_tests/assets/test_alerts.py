@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from valmon_pipeline.alerting.backtest import PastAlert
+from valmon_pipeline.alerting.digest import digest
 from valmon_pipeline.alerting.kinds import AlertType, ChangeKind, Severity
 from valmon_pipeline.alerting.live import SystemFacts
 from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES, AlertRules, Override
@@ -33,6 +34,7 @@ from valmon_pipeline.devnet.simulator.incidents import (
 )
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.frames import conform
+from valmon_pipeline.notify.reminders import ReminderRules, digest_facts
 from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.alert_store import (
     AlertTransaction,
@@ -349,3 +351,22 @@ class TestBacktest:
     def test_epochs_that_are_not_stored_are_left_out(self, warehouse: Warehouse) -> None:
         assert backtest(warehouse, AlertRules(), EPOCH_RULES, range(100, 120)) == ([], 0)
         assert backtest(warehouse, AlertRules(), EPOCH_RULES, []) == ([], 0)
+
+
+def test_the_digest_says_how_groups_did_and_what_is_open(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    for epoch in EPOCHS:
+        store(warehouse, computed, [epoch])
+        evaluate(warehouse)
+    rules = ReminderRules("minimal", ["team"], 8, "operator", None)
+    # Changes of alerts are dated by the clock of the evaluation.
+    message = digest(digest_facts(warehouse, rules, NOW + timedelta(minutes=1)))
+    everybody, worst = message.body.splitlines()[1:3]
+    assert message.body.startswith("epochs 2 to 11: 10 stored\n")
+    assert everybody.startswith("everybody: 64 validators, ")
+    assert worst.startswith("operator:a: 24 validators, ")
+    live = warehouse.read("alerts")["status"].eq("open").sum()
+    assert message.title == f"[minimal] daily digest: {live} alerts open"
+    assert "- critical: validator 9: slashed" in message.body
+    assert " opened, " in message.body

@@ -40,6 +40,17 @@ def test_an_address_of_no_channel_is_a_mistake(mistakes: Mistakes) -> None:
     assert found == {"VALMON_CHANNEL_ONCAL_URL": "there is no channel oncal in alerts.channels"}
 
 
+def test_a_heartbeat_is_read_from_the_environment_alone(load: Load) -> None:
+    address = "https://hc.example.org/sEcr3t"
+    settings = load("", VALMON_ALERTS__HEARTBEAT__URL=address)
+    assert settings.alerts.heartbeat.url is not None
+    assert settings.alerts.heartbeat.url.reveal() == address
+    assert "sEcr3t" not in repr(settings)
+    with pytest.raises(InvalidConfigurationError, match="belongs in the environment") as caught:
+        load(f"alerts: {{heartbeat: {{url: '{address}'}}}}")
+    assert "sEcr3t" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("written", "told"),
     [

@@ -49,6 +49,7 @@ def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
         "alerts.rules": '[{"rule": "exit", "severity": "info"}]',
         "alerts.channels": '[{"name": "oncall"}]',
         "alerts.link": "https://valmon.example.org",
+        "alerts.heartbeat.url": "https://hc.example.org/abc",
     }
     values |= {f"alerts.templates.{name}": "$subject" for name in DEFAULTS}
     values |= {"validators": "3", "watched_keys": f'[{{"public_key": "{"a" * 96}"}}]'}
