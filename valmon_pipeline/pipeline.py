@@ -82,7 +82,7 @@ def pipeline_of(
             watch_list,
             settings.registry_fetch_limit,
             all_events=settings.block_events == "everyone",
-            network_state=settings.whole_network != "off",
+            whole_network=settings.whole_network,
         ),
         watch_list=watch_list,
         progress=progress or NoProgress(),

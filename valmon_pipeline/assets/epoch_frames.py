@@ -25,6 +25,7 @@ from valmon_pipeline.assets.duties import (
 from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.assets.group_sums import epoch_summaries_frame
 from valmon_pipeline.assets.movements import epoch_movements
+from valmon_pipeline.assets.network_epoch import counted_rewards, network_epoch_of
 from valmon_pipeline.assets.network_scores import network_bands_frame, network_scores
 from valmon_pipeline.assets.network_totals import network_totals
 from valmon_pipeline.assets.performance import attestation_outcomes_frame
@@ -38,6 +39,7 @@ from valmon_pipeline.assets.sync_seats import seat_reward
 from valmon_pipeline.assets.validators import validator_snapshots_frame
 from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.chain.attestations import attestation_outcomes
+from valmon_pipeline.chain.network_epoch import NetworkEpoch
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participation
 from valmon_pipeline.scoring.ranking import effective_balance_band
@@ -45,11 +47,15 @@ from valmon_pipeline.scoring.ranking import effective_balance_band
 
 @dataclass(frozen=True, slots=True)
 class EpochFrames:
-    """The frames of one epoch by table name, ready to be stored together, and its check results."""
+    """The frames of one epoch by table name, ready to be stored together, and its check results.
+
+    ``network`` is every validator of the network, to be stored with them; None: it is not.
+    """
 
     epoch: int
     tables: Mapping[str, pd.DataFrame]
     checks: Sequence[CheckResult]
+    network: NetworkEpoch | None
 
 
 def compute_epoch_frames(
@@ -122,4 +128,11 @@ def compute_epoch_frames(
     frames["epoch_summaries"] = epoch_summaries_frame(answers.epoch, frames, labels)
     checks = [check.run(spec, answers, frames) for check in EPOCH_CHECKS]
     frames["check_results"] = check_results_frame(checks, at)
-    return EpochFrames(answers.epoch, frames, checks)
+    return EpochFrames(answers.epoch, frames, checks, _everybody(watch, answers))
+
+
+def _everybody(watch: Watch, answers: EpochAnswers) -> NetworkEpoch | None:
+    rewards = answers.network_rewards
+    if not watch.network_rows or rewards is None:
+        return None
+    return network_epoch_of(rewards, counted_rewards(rewards), answers.committees)

@@ -248,7 +248,10 @@ class EpochMaterializer:
                 at=datetime.now(UTC),
             )
             stored = self._warehouse.replace_epoch(
-                read.answers.epoch, frames.tables, correction_reason=self._correction_reason
+                read.answers.epoch,
+                frames.tables,
+                network=frames.network,
+                correction_reason=self._correction_reason,
             )
         except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
             return error

@@ -14,7 +14,8 @@ class Watch:
     ``registry_limit``: up to this many active validators the whole registry is read even for a few
     watched ones, so that ideal rewards are computed exactly instead of taken from the node.
     ``all_events``: keep what blocks did to everybody, not only to watched validators.
-    ``network_state``: read the state that tells what the whole network did, whoever is watched.
+    ``network_state``: read the state that tells what the whole network did, whoever is watched;
+    ``network_rows``: store what it tells of every validator.
     """
 
     indices: frozenset[int] = frozenset()
@@ -23,6 +24,7 @@ class Watch:
     registry_limit: int = 20_000
     all_events: bool = False
     network_state: bool = False
+    network_rows: bool = False
 
     @classmethod
     def of(
@@ -31,11 +33,14 @@ class Watch:
         registry_limit: int,
         *,
         all_events: bool = False,
-        network_state: bool = False,
+        whole_network: str = "off",
     ) -> Watch:
-        """Those of a watch list."""
+        """Those of a watch list; ``whole_network`` is the setting of that name."""
         return cls(
-            registry_limit=registry_limit, all_events=all_events, network_state=network_state
+            registry_limit=registry_limit,
+            all_events=all_events,
+            network_state=whole_network != "off",
+            network_rows=whole_network == "full",
         ).of_list(watch_list)
 
     def of_list(self, watch_list: WatchList) -> Watch:

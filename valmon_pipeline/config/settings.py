@@ -307,11 +307,12 @@ class Settings(Section):
         description="Up to this many validators on the network, the whole registry is read, so "
         "that ideal rewards are computed exactly even for a short watch list.",
     )
-    whole_network: Annotated[str, OneOf(("off", "distribution"))] = Field(
+    whole_network: Annotated[str, OneOf(("off", "distribution", "full"))] = Field(
         "off",
         description="`distribution`: for every epoch the beacon state is read, too (about 0.3 GB "
         "on mainnet, from the node's debug endpoint), so that bands, quantiles, ranks among the "
-        "whole network and ideal rewards are exact for any watch list.",
+        "whole network and ideal rewards are exact for any watch list. `full`: what it tells of "
+        "every validator of the network is stored, too.",
     )
     beacon_state_limit_mb: Annotated[int, WholeNumber(1, 16_384)] = Field(
         1024,
