@@ -174,15 +174,21 @@ def _head(head: ChainHead | None) -> str:
 
 
 def _history_table(index: int, history: pd.DataFrame) -> Table:
+    """The epochs; sync committee and proposals only if there were any."""
+    in_committee = bool(history["sync_due"].fillna(0).any())
+    proposes = bool(history["proposals"].fillna(0).any())
     table = _table(
         *map(_right, ("epoch", "slot")),
         Column("result", no_wrap=True),
         _right("delay"),
-        "flags",
-        *map(_right, ("gwei earned", "gwei ideal", "effective", "sync", "blocks")),
+        Column("flags", no_wrap=True),
+        *map(_right, ("earned", "ideal", "eff.")),
+        *((_right("sync"),) if in_committee else ()),
+        *((_right("blocks"),) if proposes else ()),
         title=f"Validator {index}",
         caption="result: why less than all was earned; flags earned: S source, T target, H head; "
-        "sync: signed/due; blocks: proposed/due",
+        "earned of ideal: gwei; eff.: how promptly it was included; sync: signed/due; "
+        "blocks: proposed/due",
     )
     for row in history.to_dict("records"):
         table.add_row(
@@ -194,8 +200,8 @@ def _history_table(index: int, history: pd.DataFrame) -> Table:
             _count(row["total_reward"]),
             _count(row["ideal_total"]),
             _percent(row["attestation_effectiveness"]),
-            _share(row["sync_participated"], row["sync_due"]),
-            _share(row["blocks_proposed"], row["proposals"]),
+            *((_share(row["sync_participated"], row["sync_due"]),) if in_committee else ()),
+            *((_share(row["blocks_proposed"], row["proposals"]),) if proposes else ()),
         )
     return table
 
@@ -258,7 +264,7 @@ def _flags(row: dict[Any, Any]) -> str:
 
 def _earned(row: dict[Any, Any]) -> str:
     flags = {"S": "source_timely", "T": "target_timely", "H": "head_timely"}
-    return " ".join(f"[green]{letter}[/]" if row[name] else "·" for letter, name in flags.items())
+    return "".join(f"[green]{letter}[/]" if row[name] else "·" for letter, name in flags.items())
 
 
 def _table(*headers: Column | str, title: str | None = None, caption: str | None = None) -> Table:
@@ -276,7 +282,7 @@ def _table(*headers: Column | str, title: str | None = None, caption: str | None
 
 
 def _right(header: str) -> Column:
-    return Column(header, justify="right")
+    return Column(header, justify="right", no_wrap=True)
 
 
 def _count(value: Any, separator: str = ",") -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from valmon_pipeline.beacon.node_health import NodeHealth
 from valmon_pipeline.storage.queries.figures import StoredFigures
+
+OF_A_RUNNING_CHAIN: Final = ("head", "epochs")
+"""Conditions that a chain which has ended, such as the recorded one, never meets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,11 +98,12 @@ def _slot_at(network: NetworkIdentity, now: datetime) -> int:
 
 
 def _tables(connection: sa.Connection, schema: str) -> list[tuple[str, int, int]]:
-    """Estimated by the server: counting would read every row."""
+    """Rows as the server keeps count of them: counting would read every row."""
     rows = connection.execute(
         sa.text(
             "SELECT coalesce(parent.relname, own.relname), "
-            "sum(greatest(own.reltuples, 0))::bigint, sum(pg_total_relation_size(own.oid))::bigint "
+            "sum(pg_stat_get_live_tuples(own.oid))::bigint, "
+            "sum(pg_total_relation_size(own.oid))::bigint "
             "FROM pg_class own JOIN pg_namespace n ON n.oid = own.relnamespace "
             "LEFT JOIN pg_inherits i ON i.inhrelid = own.oid "
             "LEFT JOIN pg_class parent ON parent.oid = i.inhparent "
