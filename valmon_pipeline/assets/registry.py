@@ -62,7 +62,7 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.Output[pd.DataFrame] | dg.Output[None] | dg.AssetCheckResult]:
         pipeline: Pipeline = context.resources.pipeline
-        registry, epoch = asyncio.run(_read_watched(pipeline))
+        registry, epoch = asyncio.run(read_watched(pipeline))
         labels = label_rows(pipeline.watch_list, registry)
         unknown = unknown_ids(pipeline.watch_list, registry)
         yield dg.Output(
@@ -98,7 +98,7 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
     return registry
 
 
-async def _read_watched(pipeline: Pipeline) -> tuple[ValidatorRegistry, int]:
+async def read_watched(pipeline: Pipeline) -> tuple[ValidatorRegistry, int]:
     """The watched validators, and the epoch of the node's head."""
     ids = EVERYONE if pipeline.watch.network else pipeline.watch.ids
     with asking_about(VALIDATORS_SUBJECT):
