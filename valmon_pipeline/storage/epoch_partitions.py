@@ -73,6 +73,18 @@ def drop_partitions(
         connection.execute(sa.schema.DropTable(_child(schema, partition), if_exists=True))
 
 
+def swap_partition(
+    connection: sa.Connection, schema: str, partition: EpochPartition, filled: str
+) -> None:
+    """Make the table ``filled`` the ``partition``, whose own rows go. Readers of its parent wait
+    until the transaction ends."""
+    drop_partitions(connection, schema, [partition])
+    prepared = connection.dialect.identifier_preparer
+    table = prepared.format_table(sa.Table(filled, sa.MetaData(schema=schema)))
+    connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {prepared.quote(partition.name)}")
+    _attach(connection, schema, partition)
+
+
 def _missing(
     connection: sa.Connection, schema: str, partitions: Sequence[EpochPartition]
 ) -> list[EpochPartition]:
@@ -92,10 +104,17 @@ def _create(connection: sa.Connection, schema: str, partition: EpochPartition) -
     prepared = connection.dialect.identifier_preparer
     child = prepared.format_table(_child(schema, partition))
     parent = prepared.format_table(sa.table(partition.table, schema=schema))
-    first, end = int(partition.first_epoch), int(partition.end_epoch)
     connection.exec_driver_sql(
         f"CREATE TABLE {child} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
     )
+    _attach(connection, schema, partition)
+
+
+def _attach(connection: sa.Connection, schema: str, partition: EpochPartition) -> None:
+    prepared = connection.dialect.identifier_preparer
+    child = prepared.format_table(_child(schema, partition))
+    parent = prepared.format_table(sa.table(partition.table, schema=schema))
+    first, end = int(partition.first_epoch), int(partition.end_epoch)
     connection.exec_driver_sql(
         f"ALTER TABLE {parent} ATTACH PARTITION {child} FOR VALUES FROM ({first}) TO ({end})"
     )

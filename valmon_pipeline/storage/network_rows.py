@@ -149,6 +149,7 @@ def read_network_epoch(connection: sa.Connection, schema: str, epoch: int) -> Ne
     Raises:
         StorageError: the database is away, or tiles are missing.
     """
+    hold_tiles(connection, schema)
     selected = Selection({"epoch": [epoch]})
     states = contract_of("network_states")
     state = read_table(connection, schema, states, states.columns, selected)
@@ -163,6 +164,13 @@ def read_network_epoch(connection: sa.Connection, schema: str, epoch: int) -> Ne
             f"the tiles of epoch {epoch} do not fit its outcomes: was the schema changed by hand?"
         )
     return _network_epoch(place, outcomes, own)
+
+
+def hold_tiles(connection: sa.Connection, schema: str) -> None:
+    """Keep tiles from being packed until the transaction ends: where an epoch is stays true."""
+    driver_connection(connection).execute(
+        sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(sql.Identifier(schema, TILES))
+    )
 
 
 def decoded_arrays(values: Sequence[bytes], size: int) -> npt.NDArray[np.integer[Any]]:
@@ -236,7 +244,7 @@ def _read_tiles(
     connection: sa.Connection, schema: str, place: Mapping[str, int]
 ) -> dict[str, npt.NDArray[np.integer[Any]]]:
     """The arrays of one epoch's tiles by validator (n)."""
-    epochs, validators = place["tile_epochs"], place["tile_validators"]
+    epochs = place["tile_epochs"]
     query = sql.SQL(
         "SELECT {} FROM (SELECT first_validator, {} FROM {} "
         "WHERE epoch = %(tile_epoch)s AND epochs = %(tile_epochs)s OFFSET 0) t "
@@ -272,7 +280,8 @@ def _read_tiles(
             ).reshape(-1)
             for field, (name, (size, _)) in enumerate(ARRAYS.items())
         }
-    if len(found["outcome"]) != -(-place["validators"] // validators) * validators:
+    # Tiles of several epochs also hold validators that joined in a later one of them.
+    if len(found["outcome"]) < place["validators"]:
         raise StorageError(
             f"tiles of epoch {place['epoch']} are missing: was the schema changed by hand?"
         )
