@@ -12,6 +12,7 @@ import pandera.pandas as pa
 
 from valmon_pipeline.frames import TABLES, conform
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
+from valmon_pipeline.frames.network_validator_days import SUMMED_FLAGS
 from valmon_pipeline.scoring.facts import LEDGER_SUMS
 
 Columns = dict[str, Any]
@@ -93,6 +94,13 @@ def _labels(columns: Columns, rows: int) -> None:
     columns["category"] = ["operator"] * rows
     columns["from_epoch"] = np.arange(rows)
     columns["until_epoch"] = np.ma.array(np.arange(rows) + 3, mask=np.arange(rows) % 2 == 0)
+
+
+def _network_days(columns: Columns, rows: int) -> None:
+    columns["day"] = np.full(rows, np.datetime64("2026-01-31", "ns"))
+    columns["epochs"] = np.arange(rows) + 3
+    for name in SUMMED_FLAGS:
+        columns[name] = np.arange(rows) + 2
 
 
 def _states(columns: Columns, rows: int) -> None:
@@ -231,6 +239,7 @@ _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "validator_standings": _standings,
     "network_bands": _bands,
     "network_states": _states,
+    "network_validator_days": _network_days,
     "blocks": _blocks,
     "validator_labels": _labels,
     "attestation_duties": _duties,

@@ -11,12 +11,18 @@ from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.automation.dagster_pruning import Pruned, describe, prune
 from valmon_pipeline.config import Settings
+from valmon_pipeline.partitions import epochs_of_day
+from valmon_pipeline.storage.network_days import network_days, sum_up_network_day
+from valmon_pipeline.storage.network_packing import PackedSpan, pack_span, spans_to_pack
 from valmon_pipeline.storage.outbox import delete_old_deliveries
 from valmon_pipeline.storage.queries import storage_status
 from valmon_pipeline.storage.retention import RetentionOutcome, drop_epochs_before
 from valmon_pipeline.storage.warehouse import Warehouse
 
 MAINTENANCE: Final = "maintenance"
+NETWORK_DAYS_AT_ONCE: Final = 5
+"""Days of the whole network that are summed up and packed in one run: some minutes each on mainnet.
+After a long backfill, the next nights do the rest."""
 DAILY: Final = "17 3 * * *"
 MESSAGES_KEPT: Final = timedelta(days=90)
 
@@ -26,6 +32,10 @@ class MaintenanceReport:
     """What a run of maintenance did. ``retention`` is None when everything is kept for ever."""
 
     retention: RetentionOutcome | None
+    network_days: tuple[date, ...]
+    """Days of the whole network that were summed up."""
+    packed: tuple[PackedSpan, ...]
+    """Epochs of the whole network that were packed."""
     dagster: Pruned
     messages: int
     """Messages about alerts that were sent or given up long ago, and are deleted."""
@@ -34,17 +44,21 @@ class MaintenanceReport:
 def maintain(
     settings: Settings, warehouse: Warehouse, instance: dg.DagsterInstance, now: datetime
 ) -> MaintenanceReport:
-    """Drop epochs older than ``retention_days``, then prune Dagster's storage.
+    """Sum up days of the whole network, drop epochs older than ``retention_days``, pack what is
+    final of the whole network, then prune Dagster's storage.
 
     Raises:
         StorageError: one of the databases is away or refuses.
     """
+    days = _sum_up_network(warehouse)
     retention = None
     if settings.retention_days is not None:
         # Those that are still due need the epochs that are dropped now.
         make_due_standings(warehouse, settings.scoring.rules)
         before = now.astimezone(UTC).date() - timedelta(days=settings.retention_days)
         retention = drop_epochs_before(warehouse, before)
+    spans = spans_to_pack(warehouse)[:NETWORK_DAYS_AT_ONCE]
+    packed = tuple(found for span in spans if (found := pack_span(warehouse, span)) is not None)
     # Keys of epochs that were dropped go too; without retention only their number is bounded.
     first = storage_status(warehouse).first_epoch if retention and retention.dropped else None
     pruned = prune(
@@ -54,12 +68,15 @@ def maintain(
         first_epoch=first,
     )
     messages = delete_old_deliveries(warehouse.database, now - MESSAGES_KEPT)
-    return MaintenanceReport(retention, pruned, messages)
+    return MaintenanceReport(retention, days, packed, pruned, messages)
 
 
 def summary(report: MaintenanceReport) -> dict[str, str]:
     """What to show of a report, by subject; kept days are named with the reason."""
+    packed = ", ".join(f"{span.first} to {span.last}" for span in report.packed)
+    days = ", ".join(day.isoformat() for day in report.network_days)
     lines = {
+        "network": f"summed up {days or 'no days'}; packed epochs {packed or 'of no days'}",
         "dagster": f"deleted {describe(report.dagster)}",
         "messages": f"deleted {report.messages}",
     }
@@ -77,6 +94,16 @@ def summary(report: MaintenanceReport) -> dict[str, str]:
         **{f"kept {day}": reason for day, reason in sorted(kept.items())},
         **lines,
     }
+
+
+def _sum_up_network(warehouse: Warehouse) -> tuple[date, ...]:
+    network = warehouse.network()
+    if network is None:
+        return ()
+    due = [found.day for found in network_days(warehouse) if found.is_due][:NETWORK_DAYS_AT_ONCE]
+    for day in due:
+        sum_up_network_day(warehouse, day, epochs_of_day(network, network.genesis_time, day))
+    return tuple(due)
 
 
 def maintenance_job(settings: Settings) -> dg.JobDefinition:

@@ -149,7 +149,7 @@ def read_network_epoch(connection: sa.Connection, schema: str, epoch: int) -> Ne
     Raises:
         StorageError: the database is away, or tiles are missing.
     """
-    hold_tiles(connection, schema)
+    hold_still(connection, schema)
     selected = Selection({"epoch": [epoch]})
     states = contract_of("network_states")
     state = read_table(connection, schema, states, states.columns, selected)
@@ -166,8 +166,10 @@ def read_network_epoch(connection: sa.Connection, schema: str, epoch: int) -> Ne
     return _network_epoch(place, outcomes, own)
 
 
-def hold_tiles(connection: sa.Connection, schema: str) -> None:
-    """Keep tiles from being packed until the transaction ends: where an epoch is stays true."""
+def hold_still(connection: sa.Connection, schema: str) -> None:
+    """See states, outcomes and tiles as they are now until the transaction ends, whoever stores an
+    epoch anew; packing waits. Must come first in the transaction."""
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     driver_connection(connection).execute(
         sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(sql.Identifier(schema, TILES))
     )

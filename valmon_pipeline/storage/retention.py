@@ -14,6 +14,7 @@ from valmon_pipeline.storage.epoch_partitions import (
     drop_partitions,
     list_partitions,
 )
+from valmon_pipeline.storage.network_days import network_days
 from valmon_pipeline.storage.stored_days import day_of_epoch, days_of_epochs, stored_days
 from valmon_pipeline.storage.tables import PARTITIONED, table_of
 from valmon_pipeline.storage.warehouse import Warehouse
@@ -46,7 +47,8 @@ def drop_epochs_before(warehouse: Warehouse, before: date, *, spans: int = 400) 
     """Drop epochs that start before a UTC day, oldest first, each span in one transaction.
 
     A span is what one child table holds, about a day. It goes only if every stored epoch of the
-    days it touches is final and in ``validator_day_summaries``. Corrections, labels and tables
+    days it touches is final and in ``validator_day_summaries``, and in ``network_validator_days``
+    if the whole network is stored of it. Corrections, labels and tables
     whose contract says so stay. At most ``spans`` are dropped.
 
     Raises:
@@ -57,6 +59,7 @@ def drop_epochs_before(warehouse: Warehouse, before: date, *, spans: int = 400) 
     if network is None:
         return RetentionOutcome(before, (), {})
     days = {stored.day: stored for stored in stored_days(warehouse)}
+    whole = {found.day: found for found in network_days(warehouse)}
     kept: dict[date, str] = {}
     dropped: list[DroppedEpochs] = []
     for first, end in _spans(warehouse):
@@ -69,6 +72,11 @@ def drop_epochs_before(warehouse: Warehouse, before: date, *, spans: int = 400) 
             elif days[day].summed_up < days[day].epochs:
                 reasons[day] = (
                     f"{days[day].summed_up} of its {days[day].epochs} stored epochs are summed up"
+                )
+            elif day in whole and whole[day].is_due:
+                reasons[day] = (
+                    f"{whole[day].summed_up} of its {len(whole[day].epochs)} stored epochs of the "
+                    "whole network are summed up"
                 )
         kept |= reasons
         if not reasons:

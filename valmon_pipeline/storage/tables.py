@@ -80,6 +80,11 @@ INDEXES: Final = (
         "The days of one validator, in its history.",
     ),
     SecondaryIndex(
+        "network_validator_days",
+        ("validator_index", "day"),
+        "The days of any validator of the network, in its history.",
+    ),
+    SecondaryIndex(
         "epoch_summaries",
         ("category", "value", "epoch"),
         "The series of one group: a row per epoch, however many groups there are. The table has a "
