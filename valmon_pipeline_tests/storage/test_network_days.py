@@ -63,7 +63,8 @@ def expected(networks: Networks) -> pd.DataFrame:
 
     def summed(values: list[np.ndarray]) -> np.ndarray:
         padded = [np.pad(one, (0, n - len(one))).astype(np.int64) for one in values]
-        return np.stack(padded).sum(axis=0)
+        total: np.ndarray = np.stack(padded).sum(axis=0)
+        return total
 
     def column(name: str) -> np.ndarray:
         return summed([getattr(network, name) for network in networks.values()])
