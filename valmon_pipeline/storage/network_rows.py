@@ -127,7 +127,7 @@ def replace_tiles(connection: sa.Connection, target: sql.Identifier, rows: Netwo
     driver_connection(connection).execute(
         sql.SQL("DELETE FROM {} WHERE epoch = %s AND epochs = 1").format(target), [rows.epoch]
     )
-    total = -(-len(rows.columns["outcome"]) // TILE_VALIDATORS)
+    total = _tiles(rows)
     query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         target, sql.SQL(", ").join(map(sql.Identifier, (*TILE_KEY, *rows.columns)))
     )
@@ -135,7 +135,7 @@ def replace_tiles(connection: sa.Connection, target: sql.Identifier, rows: Netwo
         copy.write(HEADER)
         for start in range(0, total, _TILES_AT_ONCE):
             tiles = range(start, min(start + _TILES_AT_ONCE, total))
-            for piece in copied_rows(_fields(rows, tiles)):
+            for piece in copied_rows(tile_fields(rows, tiles)):
                 copy.write(piece)
         copy.write(TRAILER)
     return total
@@ -220,8 +220,10 @@ def _refuse(wrong: npt.NDArray[np.bool_], name: str, values: npt.NDArray[Any]) -
         )
 
 
-def _fields(rows: NetworkRows, tiles: range) -> list[Field]:
-    """Some tiles of an epoch, ready for COPY in the order of the table's columns."""
+def tile_fields(rows: NetworkRows, tiles: range | None = None) -> list[Field]:
+    """Some tiles of an epoch, or all, ready for COPY in the order of the table's columns."""
+    if tiles is None:
+        tiles = range(_tiles(rows))
     first = np.arange(tiles.start, tiles.stop, dtype=np.int32) * TILE_VALIDATORS
     start, stop = tiles.start * TILE_VALIDATORS, tiles.stop * TILE_VALIDATORS
     return [
@@ -233,6 +235,10 @@ def _fields(rows: NetworkRows, tiles: range) -> list[Field]:
             for values in rows.columns.values()
         ),
     ]
+
+
+def _tiles(rows: NetworkRows) -> int:
+    return -(-len(rows.columns["outcome"]) // TILE_VALIDATORS)
 
 
 def _filled_up(values: npt.NDArray[Any], tiles: int) -> npt.NDArray[Any]:
