@@ -43,7 +43,7 @@ DERIVED: Final = frozenset({"epoch_summaries"})
 """Sums over rows that are compared themselves, of whoever was watched: not compared again."""
 
 WHOLE_NETWORK: Final = frozenset({"network_states", "network_outcomes"})
-"""Compared validator by validator, as ``network_corrections`` does."""
+"""Compared validator by validator, by ``storage.network_corrections``."""
 
 
 def corrections_to_store(
@@ -52,9 +52,12 @@ def corrections_to_store(
     epoch: int,
     frames: Mapping[str, pd.DataFrame],
     reason: str,
+    also: Sequence[pd.DataFrame] = (),
 ) -> pd.DataFrame | None:
     """The rows for ``corrections`` if ``frames`` replace what is stored of ``epoch``; None if that
     changes nothing. Nothing that is stored ahead of an epoch's first materialization is compared.
+
+    ``also`` are changes found elsewhere, with the columns of ``changed_values``.
 
     Call it before the rows are replaced; the numbers of the corrections stay reserved until the
     transaction ends.
@@ -67,7 +70,7 @@ def corrections_to_store(
         for table, frame in frames.items()
         if table not in DERIVED | WHOLE_NETWORK
     )
-    return _numbered(connection, schema, epoch, [*compared], reason)
+    return _numbered(connection, schema, epoch, [*compared, *also], reason)
 
 
 def corrections_to_standings(

@@ -35,7 +35,7 @@ from valmon_pipeline.storage.tile_blocks import Matrices, blocks_of, read_block
 from valmon_pipeline.storage.tile_table import ARRAYS, TILE_KEY, TILES
 from valmon_pipeline.storage.warehouse import Warehouse
 
-PACKED_VALIDATORS: Final = 16
+PACKED_VALIDATORS: Final = 32
 """Validators in a tile of a span. Measured (``bench.network_layouts``): fewer cost more bytes, more
 bring nothing."""
 

@@ -142,14 +142,14 @@ def replace_tiles(connection: sa.Connection, target: sql.Identifier, rows: Netwo
 
 
 def read_network_epoch(connection: sa.Connection, schema: str, epoch: int) -> NetworkEpoch | None:
-    """The epoch as it was stored; None if the whole network is not stored of it.
+    """The epoch as it was stored; None if the whole network is not stored of it. The transaction
+    must ``hold_still``, or have the epoch's locks.
 
     An epoch that is packed with those of its day is read by taking apart the tiles of the day.
 
     Raises:
         StorageError: the database is away, or tiles are missing.
     """
-    hold_still(connection, schema)
     selected = Selection({"epoch": [epoch]})
     states = contract_of("network_states")
     state = read_table(connection, schema, states, states.columns, selected)

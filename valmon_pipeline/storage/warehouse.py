@@ -24,12 +24,14 @@ from valmon_pipeline.storage.corrections import (
 )
 from valmon_pipeline.storage.database import Database, driver_connection
 from valmon_pipeline.storage.epoch_partitions import ensure_partitions, partition_of
+from valmon_pipeline.storage.network_corrections import network_changes
 from valmon_pipeline.storage.network_identity import (
     NetworkIdentity,
     bind_identity,
     read_identity,
 )
 from valmon_pipeline.storage.network_rows import (
+    hold_still,
     network_rows,
     read_network_epoch,
     replace_tiles,
@@ -111,7 +113,8 @@ class Warehouse:
         targets = self._targets(epoch, ready if rows is None else [*ready, TILES])
         with self.database.transaction(f"store epoch {epoch} of {', '.join(ready)}") as connection:
             lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
-            stored = self._replace(connection, epoch, ready, targets, correction_reason)
+            changes = [] if network is None else self._network_changes(connection, network)
+            stored = self._replace(connection, epoch, ready, targets, correction_reason, changes)
             if rows is not None:
                 tiles = sql.Identifier(self.schema, targets[TILES])
                 stored[TILES] = replace_tiles(connection, tiles, rows)
@@ -348,6 +351,7 @@ class Warehouse:
             StorageError: the database is away or refuses.
         """
         with self.database.transaction(f"read epoch {epoch} of the whole network") as connection:
+            hold_still(connection, self.schema)
             return read_network_epoch(connection, self.schema, epoch)
 
     def _replace(
@@ -357,11 +361,14 @@ class Warehouse:
         ready: Mapping[str, pd.DataFrame],
         targets: Mapping[str, str],
         correction_reason: str,
+        network_changes: Sequence[pd.DataFrame] = (),
     ) -> dict[str, int]:
         """Replace an epoch's rows, whose locks are held; rows stored by table."""
         if not MADE_FROM.isdisjoint(ready):
             mark_stored(connection, self.schema, epoch, correction_reason)
-        corrections = corrections_to_store(connection, self.schema, epoch, ready, correction_reason)
+        corrections = corrections_to_store(
+            connection, self.schema, epoch, ready, correction_reason, network_changes
+        )
         if corrections is not None:
             self._copy(connection, "corrections", corrections)
         for table, frame in ready.items():
@@ -371,6 +378,13 @@ class Warehouse:
             self.database.observer.wrote(table, len(frame), time.monotonic() - started)
         stored = {table: len(frame) for table, frame in ready.items()}
         return stored if corrections is None else stored | {"corrections": len(corrections)}
+
+    def _network_changes(
+        self, connection: sa.Connection, network: NetworkEpoch
+    ) -> list[pd.DataFrame]:
+        """What is different from the whole network as it is stored of the epoch, if it is."""
+        stored = read_network_epoch(connection, self.schema, network.epoch)
+        return [] if stored is None else [network_changes(stored, network)]
 
     def _ready(self, table: str, frame: pd.DataFrame, epoch: int) -> pd.DataFrame:
         contract = contract_of(table)
