@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,6 +11,7 @@ from valmon_pipeline.alerting.rules import RULES, AlertRules, Override, RuleSett
 from valmon_pipeline.config.channels import ChannelEntry, HeartbeatSettings, TemplateSettings
 from valmon_pipeline.config.field_types import Number, OneOf, WholeNumber, refuse
 from valmon_pipeline.config.labels import Category, Label, Switch, WebAddress
+from valmon_pipeline.config.section import Section
 
 _MOST_EPOCHS: Final = 64
 _SEVERITIES: Final = tuple(severity.value for severity in Severity)
@@ -73,10 +74,8 @@ class RuleEntry(_Entry):
         )
 
 
-class AlertSettings(BaseModel):
+class AlertSettings(Section):
     """What is an alert, and who is told of it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     rules: tuple[RuleEntry, ...] = Field(
         (),
@@ -111,13 +110,6 @@ class AlertSettings(BaseModel):
     )
     heartbeat: HeartbeatSettings = Field(default_factory=HeartbeatSettings)
     templates: TemplateSettings = Field(default_factory=TemplateSettings)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: written for key, written in value.items() if written is not None}
 
     @model_validator(mode="after")
     def _each_is_set_once(self) -> Self:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from valmon_pipeline.alerting.kinds import Severity
 from valmon_pipeline.alerting.templates import DEFAULTS, mistake_in
@@ -14,6 +14,7 @@ from valmon_pipeline.config.field_types import FieldType, NodeUrl, OneOf, WholeN
 from valmon_pipeline.config.labels import Label, Switch
 from valmon_pipeline.config.mistakes import Mistake, Place
 from valmon_pipeline.config.secret_url import SecretUrl
+from valmon_pipeline.config.section import Section
 from valmon_pipeline.config.yaml_file import Document
 
 HEARTBEAT: Final = "heartbeat"
@@ -73,10 +74,8 @@ class TemplateText(FieldType):
         return value
 
 
-class ChannelEntry(BaseModel):
+class ChannelEntry(Section):
     """Who is told of what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: Annotated[str, ChannelName()]
     minimum_severity: Annotated[str, OneOf(tuple(Severity))] = Severity.INFO.value
@@ -102,10 +101,8 @@ class HeartbeatUrl(NodeUrl):
         return "an address such as https://hc-ping.com/…, in the environment"
 
 
-class HeartbeatSettings(BaseModel):
+class HeartbeatSettings(Section):
     """A dead man's switch: a page that raises the alarm when nobody asks for it any more."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: Annotated[SecretUrl | None, HeartbeatUrl()] = Field(
         None,
@@ -116,18 +113,9 @@ class HeartbeatSettings(BaseModel):
         5, description="Minutes between two of these requests."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: written for key, written in value.items() if written is not None}
 
-
-class TemplateSettings(BaseModel):
+class TemplateSettings(Section):
     """Other texts of messages than the default ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     opened: Annotated[str | None, TemplateText()] = Field(
         None, description="Title of what is told when an alert is opened."

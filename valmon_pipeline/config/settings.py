@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from valmon_pipeline.config.alerts import AlertSettings
 from valmon_pipeline.config.field_types import (
@@ -28,6 +28,7 @@ from valmon_pipeline.config.field_types import (
 )
 from valmon_pipeline.config.labels import Switch
 from valmon_pipeline.config.secret_url import SecretUrl
+from valmon_pipeline.config.section import Section
 from valmon_pipeline.config.validators import ValidatorEntry, WatchedKey
 from valmon_pipeline.config.watch_list import WatchList
 from valmon_pipeline.scoring.health import HealthRules
@@ -37,20 +38,6 @@ from valmon_pipeline.scoring.standings import StandingRules
 def default_home() -> Path:
     """Return the directory for valmon's data among this user's application data."""
     return platformdirs.user_data_path("valmon")
-
-
-class Section(BaseModel):
-    """A group of keys; a key without a value means its default, an unknown key is refused."""
-
-    # pydantic's own error text would quote input, and with it a password in an address
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_default(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: written for key, written in value.items() if written is not None}
 
 
 class RateLimitSettings(Section):
