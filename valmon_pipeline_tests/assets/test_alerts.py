@@ -17,6 +17,7 @@ from valmon_pipeline.alerting.digest import digest
 from valmon_pipeline.alerting.kinds import AlertType, ChangeKind, Severity
 from valmon_pipeline.alerting.live import SystemFacts
 from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES, AlertRules, Override
+from valmon_pipeline.alerting.templates import Templates
 from valmon_pipeline.assets.alert_backtest import backtest
 from valmon_pipeline.assets.alert_checks import alert_check_results
 from valmon_pipeline.assets.alerts import (
@@ -34,6 +35,8 @@ from valmon_pipeline.devnet.simulator.incidents import (
 )
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.frames import conform
+from valmon_pipeline.notify.channels import Channel
+from valmon_pipeline.notify.notifier import Notifier
 from valmon_pipeline.notify.reminders import ReminderRules, digest_facts
 from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.alert_store import (
@@ -268,6 +271,23 @@ def test_what_is_seen_live_pages_once_and_is_retracted_by_the_epoch(
     assert change.change.kind is ChangeKind.RETRACTED
     assert rows(warehouse) == [("missed_proposal", "validator:50", 3, "retracted")]
     assert evaluate_live_events(warehouse, Alerting(), [2, 3, 4], NOW) == []
+
+
+def test_what_an_epoch_takes_back_is_told_to_whoever_was_told(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    alerting = Alerting(on_stored=Notifier([Channel("hook", "")], Templates("minimal")))
+    warehouse.replace_rows({"live_events": live_event(3, 25, 50)})
+    evaluate_live_events(warehouse, alerting, [3], NOW)
+    store(warehouse, computed, [3])
+    evaluate_due_epochs(warehouse, alerting, NOW)
+    messages = warehouse.read("alert_deliveries")
+    assert messages["kind"].tolist() == ["opened", "retracted"]
+    assert messages["title"].tolist() == [
+        "[minimal] critical: Block proposal missed – validator:50",
+        "[minimal] not so: Block proposal missed – validator:50",
+    ]
+    assert "the chain it was seen on was left behind" in messages["body"].iloc[1]
 
 
 def test_the_node_the_data_and_the_pipeline_are_alerts_and_recover(warehouse: Warehouse) -> None:
