@@ -31,7 +31,8 @@ def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> p
         if name in contract.key:
             columns[name] = np.arange(rows)
     columns |= {"epoch": np.full(rows, epoch)} if "epoch" in columns else {}
-    for name in ("position", "correction_id", "alert_id", "outcome"):
+    numbers = ("position", "correction_id", "alert_id", "delivery_id", "silence_id", "outcome")
+    for name in numbers:
         if name in contract.key:
             columns[name] = np.arange(rows)
     if "metric" in columns:
@@ -229,8 +230,21 @@ def _alerts(columns: Columns, rows: int) -> None:
     columns["subject"] = [f"validator:{row}" for row in range(rows)]
 
 
+def _deliveries(columns: Columns, rows: int) -> None:
+    columns["delivery_key"] = [f"alert:{row}:0:oncall" for row in range(rows)]
+
+
+def _silences(columns: Columns, rows: int) -> None:
+    columns["starts_at"], columns["ends_at"] = (
+        pd.Series(pd.Timestamp("2026-11-26T12:00", tz="UTC") + pd.to_timedelta(hours, unit="h"))
+        for hours in (np.arange(rows), np.arange(rows) + 2)
+    )
+
+
 _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "alerts": _alerts,
+    "alert_deliveries": _deliveries,
+    "alert_silences": _silences,
     "network_identity": _only_row,
     "chain_head": _only_row,
     "live_slots": _live_slots,
