@@ -31,6 +31,15 @@ class PendingQueues:
 
 
 @dataclass(frozen=True, slots=True)
+class SlashingSums:
+    """What correlation penalties at the end of an epoch go by, gwei: the effective balances that
+    were slashed in the last EPOCHS_PER_SLASHINGS_VECTOR epochs, and the total active balance."""
+
+    slashed_balance: int
+    total_active_balance: int
+
+
+@dataclass(frozen=True, slots=True)
 class EpochAnswers:
     """One node's answers about one epoch; every part belongs to the same canonical chain.
 
@@ -47,7 +56,8 @@ class EpochAnswers:
 
     ``network_rewards`` is what everybody earned by the state of the last slot of E+1, where that is
     asked for (``whole_network``) and the node serves it; ``network_unavailable`` says why it was
-    asked for and not given.
+    asked for and not given. ``slashing_sums`` were only asked for of states, and if correlation
+    penalties of watched validators are due at the end of E.
     """
 
     epoch: int
@@ -71,3 +81,4 @@ class EpochAnswers:
     queues: PendingQueues | None = None
     network_rewards: StateRewards | None = None
     network_unavailable: str | None = None
+    slashing_sums: SlashingSums | None = None

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers, PendingQueues
-from valmon_pipeline.assets.movements import has_queue_effects
-from valmon_pipeline.assets.network_state import NetworkAnswer, read_network
+from valmon_pipeline.assets.epoch_answers import EpochAnswers, PendingQueues, SlashingSums
+from valmon_pipeline.assets.movements import has_correlation_penalties, has_queue_effects
+from valmon_pipeline.assets.network_state import NetworkAnswer, StateReader
 from valmon_pipeline.assets.registry_bounds import require_known, require_whole
 from valmon_pipeline.assets.rewards_reader import RewardsReader
 from valmon_pipeline.assets.side_by_side import all_of, side_by_side
@@ -59,6 +59,7 @@ class EpochReader:
         self._watch = watch
         self._windows = WindowReader(client)
         self._rewards = RewardsReader(client)
+        self._states = StateReader(client, spec, genesis)
         self._registries: dict[int, ValidatorRegistry] = {}
         self._finalized_epoch = -1
 
@@ -199,8 +200,13 @@ class EpochReader:
             network_rewards=network.rewards,
             network_unavailable=network.unavailable,
         )
+        if has_correlation_penalties(spec, answers):
+            answers = replace(answers, slashing_sums=await self._slashing_sums(epoch, window))
         if has_queue_effects(spec, answers):
-            answers = replace(answers, queues=await self._queues(first, end))
+            queues = await self._queues(first, end)
+            if queues is None and self._watch.network_state:
+                queues = await self._states.queues(epoch, window)
+            answers = replace(answers, queues=queues)
         await self._windows.confirm(window)
         if whole:
             self._require_known_validators(answers, first, end)
@@ -238,7 +244,12 @@ class EpochReader:
     async def _network(self, epoch: int, window: Window) -> NetworkAnswer:
         if not self._watch.network_state:
             return NetworkAnswer(None)
-        return await read_network(self.client, self.spec, self.genesis, epoch, window)
+        return await self._states.network(epoch, window)
+
+    async def _slashing_sums(self, epoch: int, window: Window) -> SlashingSums | None:
+        if not self._watch.network_state:
+            return None
+        return await self._states.slashing_sums(epoch, window)
 
     async def _registry(self, slot: int, whole: bool) -> ValidatorRegistry:
         registry = self._registries.get(slot)

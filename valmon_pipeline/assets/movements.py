@@ -69,6 +69,13 @@ def has_queue_effects(spec: ChainSpec, answers: EpochAnswers) -> bool:
     return bool((((movements.residual != 0) & ~by_other_causes) | new).any())
 
 
+def has_correlation_penalties(spec: ChainSpec, answers: EpochAnswers) -> bool:
+    """Whether watched validators pay correlation penalties at the end of the epoch."""
+    registry = answers.registry_at_start
+    due = registry.validator_index[is_correlation_penalty_due(spec, answers.epoch, registry)]
+    return bool(np.isin(due, answers.watched).any())
+
+
 def epoch_movements(spec: ChainSpec, answers: EpochAnswers) -> Movements:
     """The movements of the epoch of ``answers``; the queues count if the answers have them."""
     return _Bookkeeper(spec, answers).movements()
@@ -278,12 +285,19 @@ class _Bookkeeper:
         """Booked only where it closes the balance to the gwei; elsewhere it stays a residual of its
         class."""
         due = np.flatnonzero(self._correlation_due)
-        if not len(due) or not self._answers.whole_registry:
-            return
         spec, epoch, registry = self._spec, self._answers.epoch, self._answers.registry_at_start
+        known = self._answers.slashing_sums
+        sums: Sequence[int]
+        if not len(due):
+            return
+        if known is not None:
+            total, sums = known.total_active_balance, [known.slashed_balance]
+        elif self._answers.whole_registry:
+            total = total_active_balance(spec, registry, epoch)
+            sums = slashed_balance_candidates(spec, epoch, registry)
+        else:
+            return
         residual = residual_of(self._opening, self._closing, self._postings)
-        total = total_active_balance(spec, registry, epoch)
-        sums = slashed_balance_candidates(spec, epoch, registry)
         effective_balance = registry.effective_balance[registry.rows_of(self._watched[due])]
         for row, balance in zip(due.tolist(), effective_balance.tolist(), strict=True):
             lost = -int(residual[row])
