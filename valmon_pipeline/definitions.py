@@ -26,9 +26,11 @@ from valmon_pipeline.automation.maintenance import maintenance_job, maintenance_
 from valmon_pipeline.automation.slot_sensor import live_assets, slot_sensor
 from valmon_pipeline.automation.validators_refresh import REFRESH_SECONDS
 from valmon_pipeline.config import CurrentWatchList, Settings, load_settings
+from valmon_pipeline.config.secrets import secrets_of
 from valmon_pipeline.notify.wiring import reminders_of, sender_of
 from valmon_pipeline.pipeline import configured_database_url, pipeline_of
 from valmon_pipeline.storage.io_manager import PostgresIOManager
+from valmon_pipeline.telemetry.json_logs import use_json_logs
 
 MATERIALIZE_EPOCHS = "materialize_epochs"
 REFRESH_VALIDATORS = "refresh_validators"
@@ -100,6 +102,8 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
 def defs() -> dg.Definitions:
     """The graph of the network that the configuration names."""
     settings = load_settings()
+    if settings.logs.as_json:
+        use_json_logs(secrets_of(settings), loggers=["dagster"])
     pipeline = pipeline_of(
         settings,
         partial(configured_database_url, settings),

@@ -1,6 +1,7 @@
 """Follows the chain slot by slot, within the ticks of one sensor: no run is started for a slot."""
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
+import logging
 import time
 from typing import Final
 
@@ -14,6 +15,8 @@ from valmon_pipeline.automation.validators_refresh import refresh_due
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ConfigurationError, ValmonError
 from valmon_pipeline.partitions import epoch_key
+
+logger = logging.getLogger(__name__)
 
 MINIMUM_INTERVAL_SECONDS: Final = 2
 """Dagster evaluates sensors on a grid of five seconds and rounds intervals up to it."""
@@ -103,6 +106,7 @@ def slot_sensor(settings: Settings, refresh_job: str) -> dg.SensorDefinition:
         finally:
             # What all sensors of this process counted: this one comes round the most often.
             pipeline.store_counts(if_due=True)
+        _log_events(report)
         problem, refresh = None, None
         if is_first:
             problem = follower.reconfigure()
@@ -120,6 +124,18 @@ def slot_sensor(settings: Settings, refresh_job: str) -> dg.SensorDefinition:
         )
 
     return sensor
+
+
+def _log_events(report: LiveReport) -> None:
+    """What happened to validators and the chain, for logs in JSON; others are at the level of
+    warnings."""
+    for event in report.events:
+        fields: dict[str, object] = {"slot": event.slot, "status": event.event_type}
+        if event.validator_index is not None:
+            fields["validator_index"] = event.validator_index
+        if event.event_type == "proposal_missed":
+            fields["duty_success"] = False
+        logger.info(event.detail, extra=fields)
 
 
 def _events(

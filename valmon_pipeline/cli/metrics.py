@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from valmon_pipeline.cli.application import ConfigOption, app, load, say
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
+from valmon_pipeline.config.secrets import secrets_of
 from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.errors import StorageError
@@ -17,6 +19,9 @@ from valmon_pipeline.observability.readiness import ReadinessLimits
 from valmon_pipeline.pipeline import node_pool, open_database
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline.telemetry.json_logs import use_json_logs
+
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -53,9 +58,20 @@ def metrics(
             per_validator=settings.metrics.per_validator,
         )
         chosen = settings.metrics.port if port is None else port
-        say(f"Metrics: http://{host}:{chosen}/metrics   (Ctrl-C stops)")
+        log_config: dict[str, Any] | None = uvicorn.config.LOGGING_CONFIG
+        if settings.logs.as_json:
+            use_json_logs(secrets_of(settings))
+            log_config = None
+            logger.info("serving http://%s:%s/metrics", host, chosen)
+        else:
+            say(f"Metrics: http://{host}:{chosen}/metrics   (Ctrl-C stops)")
         uvicorn.run(
-            server.application, host=host, port=chosen, log_level="warning", access_log=False
+            server.application,
+            host=host,
+            port=chosen,
+            log_level="warning",
+            log_config=log_config,
+            access_log=False,
         )
 
 

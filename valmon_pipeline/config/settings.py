@@ -185,6 +185,21 @@ class MetricsSettings(Section):
     )
 
 
+class LogSettings(Section):
+    """What processes log."""
+
+    format: Annotated[str, OneOf(("text", "json"))] = Field(
+        "text",
+        description="`json`: every line that a process of `valmon up` logs is a JSON object, see "
+        "[logs](observability.md#logs).",
+    )
+
+    @property
+    def as_json(self) -> bool:
+        """Whether lines are JSON objects."""
+        return self.format == "json"
+
+
 class ScoringSettings(Section):
     """How standings are computed; ``valmon rescore`` applies changes to what is stored."""
 
@@ -335,6 +350,7 @@ class Settings(Section):
     history: HistorySettings = Field(default_factory=HistorySettings)
     maintenance: MaintenanceSettings = Field(default_factory=MaintenanceSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
     scoring: ScoringSettings = Field(default_factory=ScoringSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
 

@@ -13,6 +13,7 @@ import httpx
 
 from valmon_pipeline.deployment.environment import CODE_SERVER_HOST, CODE_SERVER_PORT
 from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.json_lines import command_in_json
 from valmon_pipeline.deployment.processes import (
     ManagedProcess,
     answers,
@@ -57,13 +58,20 @@ def metrics_server(
     It takes ``metrics.port`` if that is free.
     """
     port = free_port(installation.settings.metrics.port)
+    command = [sys.executable, "-m", "valmon_pipeline", "metrics", "--port", str(port)]
     process = ManagedProcess(
         "metrics server",
-        [sys.executable, "-m", "valmon_pipeline", "metrics", "--port", str(port)],
+        _logged(installation, "metrics", command),
         environment,
         installation.logs / "metrics.log",
     )
     return process, f"http://{_LOOPBACK}:{port}"
+
+
+def _logged(installation: Installation, name: str, command: Sequence[str]) -> Sequence[str]:
+    """A command whose log is in the configured format."""
+    as_json = installation.settings.logs.as_json
+    return command_in_json(name, command) if as_json else command
 
 
 class DagsterServices:
@@ -84,12 +92,13 @@ class DagsterServices:
             CODE_SERVER_HOST: _LOOPBACK,
             CODE_SERVER_PORT: str(self._code_port),
         }
+        as_json = ("--log-format", "json") if installation.settings.logs.as_json else ()
         workspace = str(installation.dagster_home / "workspace.yaml")
 
         def process(name: str, log: str, *command: str) -> ManagedProcess:
             return ManagedProcess(
                 name,
-                [sys.executable, "-m", *command],
+                _logged(installation, log, [sys.executable, "-m", *command]),
                 environment,
                 installation.logs / f"{log}.log",
             )
@@ -99,13 +108,17 @@ class DagsterServices:
             "code-server",
             *("dagster", "code-server", "start", "-m", "valmon_pipeline.definitions"),
             *("--host", _LOOPBACK, "--port", str(self._code_port)),
+            *as_json,
         )
         self._webserver = process(
             "webserver",
             "webserver",
             *("dagster_webserver", "-w", workspace, "-h", _LOOPBACK, "-p", str(self._ui_port)),
+            *as_json,
         )
-        self._daemon = process("daemon", "daemon", *("dagster._daemon", "run", "-w", workspace))
+        self._daemon = process(
+            "daemon", "daemon", *("dagster._daemon", "run", "-w", workspace), *as_json
+        )
 
     @property
     def ui_port(self) -> int:
