@@ -12,7 +12,7 @@ from valmon_pipeline.beacon.circuit_breaker import BreakerState
 from valmon_pipeline.observability.families import gauge, gauges
 from valmon_pipeline.observability.group_metrics import GroupMetrics
 from valmon_pipeline.observability.validator_metrics import validator_metrics
-from valmon_pipeline.storage.queries.figures import LIVE_ALERTS, StoredFigures
+from valmon_pipeline.storage.queries.figures import LIVE_ALERTS, UNTOLD, StoredFigures
 from valmon_pipeline.telemetry import ProcessCounts
 
 _SEVERITIES: Final = ("info", "warning", "critical")
@@ -49,6 +49,13 @@ class FiguresCollector(Collector):
                 for severity in _SEVERITIES
                 for status in LIVE_ALERTS
             },
+        )
+        yield gauges(
+            "valmon_alert_messages",
+            "Messages about alerts that nobody has got: pending, to be sent; dead, given up.",
+            self._network,
+            ["status"],
+            {(status,): figures.messages.get(status, 0) for status in UNTOLD},
         )
         yield gauges(
             "valmon_node_breaker_state",

@@ -9,6 +9,7 @@ from typing import Final
 import pandas as pd
 import pytest
 
+from valmon_pipeline.alerting.templates import Templates
 from valmon_pipeline.assets.alerts import Alerting, evaluate_due_epochs
 from valmon_pipeline.assets.day_summaries import sum_up_day
 from valmon_pipeline.assets.label_history import merge_labels, no_labels
@@ -18,6 +19,8 @@ from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.frames import conform
+from valmon_pipeline.notify.channels import Channel
+from valmon_pipeline.notify.notifier import Notifier
 from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.warehouse import Warehouse
@@ -61,7 +64,8 @@ def filled(database_url: str, recorded_node_url: str) -> Iterator[Warehouse]:
         for epoch in EPOCHS:
             warehouse.replace_epoch(epoch, computed.frames[epoch].tables)
         make_due_standings(warehouse, StandingRules())
-        evaluate_due_epochs(warehouse, Alerting(), time_of(HEAD_SLOT))
+        told = Notifier([Channel("gone", "")], Templates("devnet"))
+        evaluate_due_epochs(warehouse, Alerting(on_stored=told), time_of(HEAD_SLOT))
         sum_up_day(warehouse, DAY)
         see_head(warehouse, time_of(HEAD_SLOT))
         yield warehouse

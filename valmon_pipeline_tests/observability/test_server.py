@@ -176,6 +176,14 @@ def test_streaks_and_alerts_are_counted(
     assert open_alerts > 0
 
 
+def test_messages_that_nobody_got_are_counted(
+    sample: Callable[..., float], ask: Callable[[str], Any]
+) -> None:
+    pending = ask("SELECT count(*) FROM alert_deliveries WHERE status = 'pending'")
+    assert sample("valmon_alert_messages", status="pending") == pending > 0
+    assert sample("valmon_alert_messages", status="dead") == 0
+
+
 def test_tables_have_a_size(sample: Callable[..., float]) -> None:
     assert sample("valmon_table_bytes", table="attestation_outcomes") > 8192
     assert sample("valmon_database_connections", state="active") >= 1

@@ -19,6 +19,8 @@ from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline.telemetry.process_counts import Series
 
 LIVE_ALERTS: Final = ("open", "acknowledged")
+UNTOLD: Final = ("pending", "dead")
+"""Messages about alerts that nobody has got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class StoredFigures:
 
     ``tables`` are (name, estimated rows, bytes), child tables included; ``connections`` those of
     all of valmon's processes to this schema, by state; ``alerts`` the live ones by (severity,
-    status); ``future_proposals`` the blocks due after the slot of the clock, by group; ``counts``
-    what all processes have counted.
+    status), ``messages`` about them that nobody has got by status; ``future_proposals`` the blocks
+    due after the slot of the clock, by group; ``counts`` what all processes have counted.
     """
 
     now: datetime
@@ -38,6 +40,7 @@ class StoredFigures:
     tables: Sequence[tuple[str, int, int]]
     connections: Mapping[str, int]
     alerts: Mapping[tuple[str, str], int]
+    messages: Mapping[str, int]
     future_proposals: Mapping[Group, int]
     counts: Mapping[Series, float]
 
@@ -87,6 +90,7 @@ class FiguresReader:
                 _tables(connection, schema),
                 _connections(connection, schema),
                 _alerts(connection, schema),
+                _messages(connection, schema),
                 {} if network is None else _future_proposals(connection, schema, network, now),
                 stored_counts(connection, schema),
             )
@@ -133,6 +137,16 @@ def _alerts(connection: sa.Connection, schema: str) -> dict[tuple[str, str], int
         .group_by(alerts.severity, alerts.status)
     )
     return {(severity, status): count for severity, status, count in rows}
+
+
+def _messages(connection: sa.Connection, schema: str) -> dict[str, int]:
+    outbox = table_of(schema, "alert_deliveries").c
+    rows = connection.execute(
+        sa.select(outbox.status, sa.func.count())
+        .where(outbox.status.in_(UNTOLD))
+        .group_by(outbox.status)
+    )
+    return {str(status): int(count) for status, count in rows}
 
 
 def _future_proposals(
