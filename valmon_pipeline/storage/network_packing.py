@@ -32,7 +32,7 @@ from valmon_pipeline.storage.epoch_partitions import partition_of, swap_partitio
 from valmon_pipeline.storage.table_reader import Selection, read_table
 from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.tile_blocks import Matrices, blocks_of, read_block
-from valmon_pipeline.storage.tile_table import ARRAYS, TILE_KEY, TILES
+from valmon_pipeline.storage.tile_table import ARRAYS, KEPT_AS_CHANGES, TILE_KEY, TILES
 from valmon_pipeline.storage.warehouse import Warehouse
 
 PACKED_VALIDATORS: Final = 32
@@ -139,7 +139,7 @@ def _copy_packed(
         Field(np.full(len(firsts), span[0], dtype=np.int32)),
         Field(np.full(len(firsts), len(span), dtype=np.int32)),
         Field(firsts.astype(np.int32)),
-        *(array_field(_by_validator(found[name], places, len(span))[anybody]) for name in ARRAYS),
+        *(array_field(_packed(name, found, places, len(span))[anybody]) for name in ARRAYS),
     ]
     query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         target, sql.SQL(", ").join(map(sql.Identifier, (*TILE_KEY, *ARRAYS)))
@@ -152,10 +152,16 @@ def _copy_packed(
     return len(firsts)
 
 
-def _by_validator(
-    matrix: npt.NDArray[np.integer[Any]], places: npt.NDArray[np.int64], epochs: int
+def _packed(
+    name: str, found: Matrices, places: npt.NDArray[np.int64], epochs: int
 ) -> npt.NDArray[np.integer[Any]]:
-    """A row per tile of a matrix (epochs stored, validators): -1 in epochs that are not stored."""
-    whole = np.full((matrix.shape[1], epochs), -1, dtype=matrix.dtype)
-    whole[:, places] = matrix.T
+    """An array of tiles, a row each, from its matrix (epochs stored, validators)."""
+    matrix, is_change = found[name], name in KEPT_AS_CHANGES
+    whole = np.full((matrix.shape[1], epochs), 0 if is_change else -1, dtype=matrix.dtype)
+    if is_change:
+        # Balances of nobody are 0, and stay as they are in epochs that are not stored.
+        values = np.where(found["outcome"] < 0, 0, matrix)
+        whole[:, places] = np.diff(values, axis=0, prepend=values.dtype.type(0)).T
+    else:
+        whole[:, places] = matrix.T
     return whole.reshape(-1, PACKED_VALIDATORS * epochs)

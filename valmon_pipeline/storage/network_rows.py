@@ -34,7 +34,7 @@ from valmon_pipeline.storage.binary_copy import (
 )
 from valmon_pipeline.storage.database import driver_connection
 from valmon_pipeline.storage.table_reader import ARRAY_HEADER_BYTES, Selection, read_table
-from valmon_pipeline.storage.tile_table import ARRAYS, TILE_KEY, TILES
+from valmon_pipeline.storage.tile_table import ARRAYS, KEPT_AS_CHANGES, TILE_KEY, TILES
 
 TILE_VALIDATORS: Final = 512
 """Validators in a tile of one epoch. Measured (``bench.network_layouts``): fewer cost more bytes,
@@ -259,19 +259,12 @@ def _read_tiles(
         "ORDER BY first_validator"
     ).format(
         sql.SQL(", ").join(
-            (
-                sql.SQL("{}")
-                if epochs == 1
-                else sql.SQL(
-                    "ARRAY(SELECT {}[n * %(tile_epochs)s + %(epoch)s - %(tile_epoch)s + 1] "
-                    "FROM generate_series(0, %(tile_validators)s - 1) AS n)"
-                )
-            ).format(sql.Identifier(name))
+            _of_one_epoch(name, is_packed=epochs > 1).format(sql.Identifier(name))
             for name in ARRAYS
         ),
         # In memory, an array is not taken out of its row again for every element.
         sql.SQL(", ").join(
-            (sql.SQL("{}") if epochs == 1 else sql.SQL("array_cat({0}, '{{}}') AS {0}")).format(
+            sql.SQL("{0}" if epochs == 1 else "array_cat({0}, '{{}}') AS {0}").format(
                 sql.Identifier(name)
             )
             for name in ARRAYS
@@ -294,6 +287,22 @@ def _read_tiles(
             f"tiles of epoch {place['epoch']} are missing: was the schema changed by hand?"
         )
     return {name: values[: place["validators"]] for name, values in found.items()}
+
+
+def _of_one_epoch(name: str, *, is_packed: bool) -> sql.SQL:
+    """How an epoch's elements are got out of an array of a tile, as an array."""
+    if not is_packed:
+        return sql.SQL("{0}")
+    if name in KEPT_AS_CHANGES:
+        return sql.SQL(
+            "ARRAY(SELECT (SELECT sum(x) FROM unnest({0}[n * %(tile_epochs)s + 1:"
+            "n * %(tile_epochs)s + %(epoch)s - %(tile_epoch)s + 1]) AS x)::integer "
+            "FROM generate_series(0, %(tile_validators)s - 1) AS n)"
+        )
+    return sql.SQL(
+        "ARRAY(SELECT {0}[n * %(tile_epochs)s + %(epoch)s - %(tile_epoch)s + 1] "
+        "FROM generate_series(0, %(tile_validators)s - 1) AS n)"
+    )
 
 
 def _network_epoch(

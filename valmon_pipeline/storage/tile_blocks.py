@@ -14,7 +14,7 @@ from psycopg import sql
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.storage.database import driver_connection
 from valmon_pipeline.storage.network_rows import decoded_arrays
-from valmon_pipeline.storage.tile_table import ARRAYS, TILES
+from valmon_pipeline.storage.tile_table import ARRAYS, KEPT_AS_CHANGES, TILES
 
 BLOCK_VALIDATORS: Final = 8192
 """Validators at a time: a day of mainnet's epochs is 30 MB of matrices then, and twice that on the
@@ -37,7 +37,7 @@ def read_block(
     columns: Sequence[str],
 ) -> Matrices:
     """``columns`` of the epochs of ``states`` (rows of ``network_states``): a matrix each (epochs,
-    validators), -1 where there is nothing.
+    validators); where ``outcome`` is -1 there is nothing, whatever the others say.
 
     Raises:
         StorageError: the database is away, or tiles are missing.
@@ -100,6 +100,8 @@ def _read_packed(
     _, firsts, arrays = _select(connection, schema, [epoch], epochs, block, list(found))
     for name, matrix in arrays.items():
         by_validator = matrix.reshape(-1, epochs)
+        if name in KEPT_AS_CHANGES:
+            by_validator = by_validator.cumsum(axis=1, dtype=matrix.dtype)
         width = len(by_validator) // max(1, len(firsts))
         validators = (np.array(firsts)[:, np.newaxis] + np.arange(width)).reshape(-1)
         found[name][np.ix_(rows, validators - block.start)] = by_validator.T[places]

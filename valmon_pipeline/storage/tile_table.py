@@ -31,8 +31,11 @@ ARRAYS: Final[dict[str, tuple[int, str]]] = {
         4,
         "Number of the outcome in network_outcomes; -1 without a validator, or an epoch.",
     ),
-    "balance_ether": (4, "Balance in the state: whole ether."),
-    "balance_gwei": (4, "The rest of it, gwei."),
+    "balance_ether": (
+        4,
+        "Balance in the state: whole ether; in a tile of several epochs, what that has changed by.",
+    ),
+    "balance_gwei": (4, "The rest of it, gwei, in the same way."),
     "committee": (
         2,
         "Slot in the epoch × committees_per_slot + index of the committee; -1 without a duty.",
@@ -40,6 +43,10 @@ ARRAYS: Final[dict[str, tuple[int, str]]] = {
     "committee_position": (2, "Position in the committee; -1 without."),
 }
 """The arrays: bytes of an element, and what it means."""
+
+KEPT_AS_CHANGES: Final = ("balance_ether", "balance_gwei")
+"""Arrays that hold changes in tiles of several epochs. Most epochs change a balance by the same
+amount, so that these compress to a fraction; 0 where the epoch is not stored."""
 
 _TYPES: Final = {2: sa.SmallInteger, 4: sa.Integer}
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from valmon_pipeline.chain.network_epoch import NetworkEpoch
 from valmon_pipeline.errors import StorageError
-from valmon_pipeline.storage import network_packing
+from valmon_pipeline.storage import migrate, network_packing
 from valmon_pipeline.storage.database import driver_connection
 from valmon_pipeline.storage.epoch_partitions import list_partitions
 from valmon_pipeline.storage.network_packing import (
@@ -99,6 +99,18 @@ def test_registries_larger_than_a_block_are_packed_block_by_block(
 ) -> None:
     monkeypatch.setattr("valmon_pipeline.storage.tile_blocks.BLOCK_VALIDATORS", TILE_VALIDATORS)
     pack_span(warehouse, SPAN)
+    assert_stored(warehouse, networks)
+
+
+def test_packed_balances_are_converted_with_their_version(
+    warehouse: Warehouse, networks: Networks, database_url: str
+) -> None:
+    view = unpacked(warehouse)
+    pack_span(warehouse, SPAN)
+    migrate.downgrade(database_url, warehouse.schema, "0014")
+    pd.testing.assert_frame_equal(unpacked(warehouse), view)
+    migrate.upgrade(database_url, warehouse.schema)
+    pd.testing.assert_frame_equal(unpacked(warehouse), view)
     assert_stored(warehouse, networks)
 
 

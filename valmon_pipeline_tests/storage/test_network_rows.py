@@ -33,7 +33,11 @@ def tiles_of(warehouse: Warehouse) -> list[tuple[int, int, int]]:
 
 
 @given(networks())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_any_network_comes_back_as_it_was(warehouse: Warehouse, network: NetworkEpoch) -> None:
     warehouse.replace_epoch(network.epoch, {}, network=network)
     assert_same_network(warehouse.read_network_epoch(network.epoch), network)
