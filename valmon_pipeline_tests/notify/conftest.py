@@ -94,7 +94,7 @@ class Desk:
     database: Database
     channels: Sequence[Channel]
     now: datetime = NOW
-    send_seconds: float = 0.5
+    send_seconds: float = 30.0
     templates: Templates = field(default_factory=lambda: Templates("devnet"))
 
     def __post_init__(self) -> None:
