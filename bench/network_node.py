@@ -148,8 +148,9 @@ class Network:
     def _proposer(self, slot: int) -> int:
         return int(self.proposers[min(slot - self.first, len(self.proposers) - 1)])
 
-    def _vote(self, slot: int, flags: int, *, right_target: bool = True) -> dict[str, object]:
-        """The votes of those attesters of ``slot`` whose flags in the state are ``flags``."""
+    def _vote(self, slot: int, flags: int, *, right_target: bool = True) -> list[object]:
+        """The votes of those attesters of ``slot`` whose flags in the state are ``flags``, as one
+        attestation; none if there are none."""
         first = (slot - self.first) * COMMITTEES
         if slot < self.first + 32:
             in_state = self.state.previous_epoch_participation
@@ -158,11 +159,13 @@ class Network:
             votes = [self.random.random(len(one)) < 0.97 for one in self.committees[:COMMITTEES]]
         # A committee without a vote is not part of an aggregate.
         voted = np.array([one.any() for one in votes])
+        if not voted.any():
+            return []
         bits = np.concatenate([one for one in votes if one.any()])
         epoch = slot // 32
         target = root(epoch * 32) if right_target else ZERO
         packed = np.packbits(np.append(bits, True), bitorder="little").tobytes()
-        return {
+        vote = {
             "aggregation_bits": "0x" + packed.hex(),
             "committee_bits": "0x" + np.packbits(voted, bitorder="little").tobytes().hex(),
             "data": {
@@ -173,17 +176,18 @@ class Network:
                 "target": {"epoch": str(epoch), "root": target},
             },
         }
+        return [vote]
 
     def _describe_block(self, slot: int) -> None:
         self._header(str(slot), slot)
-        votes = []
+        votes: list[object] = []
         if slot > self.first:
-            votes += [self._vote(slot - 1, 7), self._vote(slot - 1, 1, right_target=False)]
+            votes += self._vote(slot - 1, 7) + self._vote(slot - 1, 1, right_target=False)
         if slot > self.first + 1:
-            votes.append(self._vote(slot - 2, 3))
+            votes += self._vote(slot - 2, 3)
         if slot > self.first + 2:
             # Blocks are full, mostly of votes that others hold already.
-            votes += [self._vote(slot - 3, 7)] * (ATTESTATIONS - 3)
+            votes += self._vote(slot - 3, 7) * (ATTESTATIONS - 3)
         swept = self.random.choice(len(self.rewards.active), WITHDRAWALS)
         body = {
             "attestations": votes,

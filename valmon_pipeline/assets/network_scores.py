@@ -121,12 +121,12 @@ def _scores_by_state(
     members = counted.validators > 0
     bands = effective_balance_band(spec.min_activation_balance, counted.effective_balance)
     bands_of_groups = bands[: len(rewards.groups.validators)]
-    of_attestations = attestation_effectiveness(
+    # By validator, as from any other source, so that their sums are the same to the last digit.
+    of_attestations = np.full(len(rewards.group), np.nan)
+    of_attestations[outcomes.validator_index] = attestation_effectiveness(
         outcomes.slot, outcomes.earliest_inclusion_slot, outcomes.inclusion_slot
     )
-    # By validator, as from any other source, so that their sums are the same to the last digit.
-    order = np.argsort(outcomes.validator_index)
-    order = order[~np.isnan(of_attestations[order])]
+    judged = np.flatnonzero(~np.isnan(of_attestations))
     return NetworkScores(
         band=bands[members],
         validators=counted.validators[members],
@@ -134,8 +134,8 @@ def _scores_by_state(
         reward=counted.reward[members],
         ideal_reward=counted.ideal_reward[members],
         reward_effectiveness=counted.reward_effectiveness[members],
-        duty_band=bands_of_groups[rewards.group[outcomes.validator_index[order]]],
-        attestation_effectiveness=of_attestations[order],
+        duty_band=bands_of_groups[rewards.group[judged]],
+        attestation_effectiveness=of_attestations[judged],
         complete=True,
     )
 

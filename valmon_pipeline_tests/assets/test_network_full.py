@@ -101,6 +101,14 @@ def test_the_watched_have_the_ranks_of_everybodys_rows(node: str, database: Data
     assert bands["reward"].sum() == everybody.total_reward.sum()
 
 
+def test_everybody_is_stored_with_nobody_on_the_watch_list(node: str, database: Database) -> None:
+    warehouse = Warehouse(database)
+    materialize(node, warehouse, [12], replace(FULL, indices=frozenset()))
+    assert len(stored(warehouse, 12)) > 128
+    assert len(warehouse.read("attestation_rewards", epochs=[12])) == 0
+    assert len(warehouse.read("network_bands", epochs=[12])) > 0
+
+
 def test_with_a_distribution_alone_nobody_else_is_stored(node: str, database: Database) -> None:
     warehouse = Warehouse(database)
     materialize(node, warehouse, [12], replace(FULL, network_rows=False))
