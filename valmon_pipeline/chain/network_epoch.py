@@ -28,9 +28,10 @@ class NetworkEpoch:
     (``state_slot``), in which the participation of ``epoch`` is complete and not yet rewarded.
 
     ``status`` is ``ValidatorStatus.code`` in ``epoch``; ``flags`` adds up ``SOURCE_TIMELY``,
-    ``TARGET_TIMELY`` and ``HEAD_TIMELY``. ``active``: had a duty; ``eligible``: gets rewards or
-    penalties. ``balance`` and ``effective_balance`` are gwei in the state. Rewards are gwei,
-    negative where fined; ``inactivity_penalty`` is a positive amount; all are 0 where not eligible.
+    ``TARGET_TIMELY`` and ``HEAD_TIMELY``, also of slashed validators, whom they earn nothing.
+    ``active``: had a duty; ``eligible``: gets rewards or penalties. ``balance`` and
+    ``effective_balance`` are gwei in the state. Rewards are gwei, negative where fined;
+    ``inactivity_penalty`` is a positive amount; all are 0 where not eligible.
     ``duty_slot_in_epoch``, ``committee_index`` and ``committee_position`` are -1 without a duty,
     and everywhere if the committees were not read. ``reward_effectiveness`` and
     ``percentile_rank`` (0 … 1, among all) are NaN where nothing was due.

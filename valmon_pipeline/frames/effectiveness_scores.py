@@ -35,7 +35,7 @@ CONTRACT = table(
         "percentile_rank": ratio("Mid-rank of reward effectiveness among the watched validators."),
         "network_percentile_rank": ratio(
             "Mid-rank of reward effectiveness among all validators; NULL unless the registry was "
-            "read as a whole."
+            "read as a whole, or a state."
         ),
         "formula_version": integer("Version of the formulas the scores were computed with."),
         "effective_balance_band": gwei(
@@ -45,7 +45,7 @@ CONTRACT = table(
         ),
         "band_percentile_rank": ratio(
             "Mid-rank of reward effectiveness among all validators of the band; NULL unless the "
-            "registry was read as a whole."
+            "registry was read as a whole, or a state."
         ),
     },
 )

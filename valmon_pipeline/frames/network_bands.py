@@ -9,8 +9,8 @@ from valmon_pipeline.frames.distributions import quantile_columns
 CONTRACT = table(
     "network_bands",
     "All validators that got attestation rewards or penalties in each epoch, watched or not, by "
-    "effective balance. There are rows only where the registry was read as a whole. Kept when "
-    "retention drops the epochs. Amounts are gwei.",
+    "effective balance. There are rows only where the registry was read as a whole, or a state "
+    "with `whole_network`. Kept when retention drops the epochs. Amounts are gwei.",
     key=["epoch", "effective_balance_band"],
     partitioned=False,
     outlives_retention=True,
@@ -23,9 +23,9 @@ CONTRACT = table(
         "validators": integer("Validators in the band."),
         "effective_balance": gwei("Sum of the effective balances their rewards went by."),
         "reward": gwei(
-            "Sum of their attestation rewards, computed from who earned which flag; reported by "
-            "the node for watched validators. NULL in an inactivity leak unless all are reported: "
-            "scores of inactivity are not known.",
+            "Sum of their attestation rewards: of the state, or computed from who earned which "
+            "flag, and reported by the node for watched validators. NULL in an inactivity leak "
+            "without the state unless all are reported: scores of inactivity are not known.",
             nullable=True,
             signed=True,
         ),

@@ -17,7 +17,7 @@ from valmon_pipeline.frames.distributions import quantile_columns
 CONTRACT = table(
     "network_epochs",
     "The network in each stored epoch, and what the epoch's rows rest on. Amounts are gwei; NULL "
-    "where the registry was not read as a whole.",
+    "where neither the registry was read as a whole nor a state.",
     key=["epoch"],
     partitioned=False,
     columns={
