@@ -16,7 +16,9 @@ from valmon_pipeline_tests.cli.home import Home
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
 
-SECRETS = ("n0de-us3r", "n0de-s3cret", "t0ken-of-the-node", "pg-s3cret")
+SECRETS = ("n0de-us3r", "n0de-s3cret", "t0ken-of-the-node", "pg-s3cret", "ch4nnel-s3cret")
+GONE = "127.0.0.1:1/ch4nnel-s3cret"
+"""Where no message can be sent to, so that errors tell of it."""
 
 
 @pytest.fixture
@@ -42,6 +44,9 @@ def test_secrets_stay_secret(home: Home, own_database: str) -> None:
             "VALMON_BEACON_URL": node_url,
             "VALMON_WATCH": "network",
             "VALMON_DATABASE_URL": own_database,
+            "VALMON_ALERTS__CHANNELS": '[{"name": "gone", "digest": true}]',
+            "VALMON_CHANNEL_GONE_URL": f"json://me:ch4nnel-s3cret@{GONE}",
+            "VALMON_ALERTS__HEARTBEAT__URL": f"http://{GONE}",
         }
         printed: dict[str, str] = {}
         refused = home.run("up", "--port", "0")
@@ -63,10 +68,10 @@ def test_secrets_stay_secret(home: Home, own_database: str) -> None:
             assert up.end(signal.SIGINT) == 0
             printed["up"] = up.printed
     logs = {log.name: log.read_text() for log in (home.path / "logs").iterdir()}
-    assert logs.keys() == {"code-server.log", "webserver.log", "daemon.log"}
+    assert logs.keys() == {"code-server.log", "webserver.log", "daemon.log", "metrics.log"}
     tables = texts_of(own_database) | texts_of(dagster_database_of(own_database))
     assert any("epoch 42 is not final yet" in text for text in tables.values())
-    assert leaks({"the address itself": node_url + own_database}) != []
+    assert leaks({"the addresses themselves": node_url + own_database + GONE}) != []
     assert leaks(printed | logs | tables) == []
     assert home.processes() == []
 
