@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from valmon_pipeline.assets.materialization import EpochMaterializer, EpochRepor
 from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.chain.network_epoch import NetworkEpoch
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.config import WatchList
+from valmon_pipeline.config import WatchList, load_settings
 from valmon_pipeline.devnet.simulator import simulated_node
+from valmon_pipeline.pipeline import pipeline_of
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import client_opener
@@ -126,6 +128,24 @@ def test_without_the_state_the_watched_are_stored_alone(database: Database) -> N
     assert warehouse.read_network_epoch(12) is None
     assert len(warehouse.read("attestation_rewards", epochs=[12])) == 2
     assert [one.name for one in report.checks if not one.passed] == ["network_state_was_read"]
+
+
+def test_a_configuration_is_all_it_takes(
+    node: str, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    environ = {
+        "VALMON_BEACON_URL": node,
+        "VALMON_NETWORK": database.schema,
+        "VALMON_VALIDATORS": "0,45",
+        "VALMON_REGISTRY_FETCH_LIMIT": "0",
+        "VALMON_HOME": str(tmp_path),
+        "VALMON_WHOLE_NETWORK": "full",
+        "VALMON_BEACON_STATE_LIMIT_MB": "1",
+    }
+    pipeline = pipeline_of(load_settings(environ=environ), lambda: database_url)
+    assert pipeline.materializer().run([12]).failures == {}
+    assert len(stored(pipeline.warehouse, 12)) > 128
+    pipeline.warehouse.database.close()
 
 
 @pytest.mark.parametrize(
