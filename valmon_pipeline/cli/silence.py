@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import typer
+from pydantic_core import PydanticCustomError
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
@@ -23,6 +24,7 @@ from valmon_pipeline.cli.application import (
 )
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
 from valmon_pipeline.cli.signature import ByOption, signed
+from valmon_pipeline.config.labels import AlertSubject
 from valmon_pipeline.errors import ConfigurationError
 from valmon_pipeline.storage.alert_store import alert_transaction
 from valmon_pipeline.storage.silences import Silence, add_silence, end_silence, list_silences
@@ -68,7 +70,7 @@ def silence(
         raise ConfigurationError("say either --label or --validator")
     subject = f"validator:{validator}" if validator is not None else label
     if label is not None:
-        subject = re.sub(r"^([^:=]+)=", r"\1:", label)
+        subject = _subject(label)
     now = datetime.now(UTC)
     ends_at = now + parsed_duration(duration)
     with (
@@ -126,6 +128,14 @@ def parsed_duration(text: str) -> timedelta:
     if not timedelta(0) < total <= LONGEST:
         raise ConfigurationError(f"a silence lasts up to {LONGEST.days} days, not {text}")
     return total
+
+
+def _subject(label: str) -> str:
+    subject = re.sub(r"^([^:=]+)=", r"\1:", label)
+    try:
+        return AlertSubject().parse(subject)
+    except PydanticCustomError as error:
+        raise ConfigurationError(f"--label {label}: {error.message()}") from None
 
 
 def _about(silence: Silence) -> str:

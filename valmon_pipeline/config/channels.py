@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 from valmon_pipeline.alerting.kinds import Severity
 from valmon_pipeline.alerting.templates import DEFAULTS, mistake_in
 from valmon_pipeline.config.field_types import FieldType, NodeUrl, OneOf, WholeNumber, refuse
-from valmon_pipeline.config.labels import Label, Switch
+from valmon_pipeline.config.labels import AlertSubject, Switch
 from valmon_pipeline.config.mistakes import Mistake, Place
 from valmon_pipeline.config.secret_url import SecretUrl
 from valmon_pipeline.config.section import Section
@@ -79,7 +79,7 @@ class ChannelEntry(Section):
 
     name: Annotated[str, ChannelName()]
     minimum_severity: Annotated[str, OneOf(tuple(Severity))] = Severity.INFO.value
-    labels: tuple[Annotated[str, Label()], ...] = ()
+    labels: tuple[Annotated[str, AlertSubject()], ...] = ()
     digest: Annotated[bool, Switch()] = False
     url: Annotated[SecretStr | None, ChannelAddress()] = None
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from valmon_pipeline.config.field_types import FieldType
+
+PARTS: Final = ("node", "data", "pipeline")
+"""Parts of valmon that alerts can be about."""
 
 
 class Label(FieldType):
@@ -18,6 +22,21 @@ class Label(FieldType):
         if value is None:
             return None
         if not isinstance(value, str) or not re.fullmatch(r"[^:\s][^:]*:\S.*", value):
+            self.refuse()
+        return value
+
+
+class AlertSubject(FieldType):
+    """What alerts can be about: a label as ``category:value``, a validator, a part of valmon."""
+
+    @property
+    def expected(self) -> str:
+        return f"a label such as operator:a, or {', '.join(PARTS)}"
+
+    def parse(self, value: object) -> str:
+        if not isinstance(value, str):
+            self.refuse()
+        if value not in PARTS and not re.fullmatch(r"[^:\s][^:]*:\S.*", value):
             self.refuse()
         return value
 

@@ -46,6 +46,7 @@ def test_a_silence_is_made_listed_and_ended(silence: Run) -> None:
     [
         (["--label", "operator=a", "--for", "2h"], "say how long and why"),
         (["--for", "2h", "--why", "x"], "say which alerts"),
+        (["--label", "a", "--for", "2h", "--why", "x"], "expected a label such as operator:a, or"),
         (["--label", "a", "--validator", "0", "--for", "2h", "--why", "x"], "say either"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,18 @@ def test_a_channel_has_its_address_from_the_environment_and_shows_it_nowhere(loa
     assert channel.url.get_secret_value() == ADDRESS["VALMON_CHANNEL_ONCALL_URL"]
     assert (channel.minimum_severity, channel.labels) == ("info", ("operator:a",))
     assert "sEcr3t" not in repr(settings) + str(settings.model_dump(mode="json"))
+
+
+def test_the_example_of_the_page_is_valid(load: Load) -> None:
+    page = Path(__file__).parents[2] / "docs" / "alerts.md"
+    (example,) = [
+        text
+        for text in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        if "channels:" in text
+    ]
+    addresses = {"VALMON_CHANNEL_TEAM_A_URL": "json://h", **ADDRESS}
+    _, team = load(example, **addresses).alerts.channels
+    assert (team.labels, team.digest) == (("operator:a", "node"), True)
 
 
 def test_a_channel_without_an_address_is_told_the_variable(mistakes: Mistakes) -> None:
