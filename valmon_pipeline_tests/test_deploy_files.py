@@ -49,7 +49,9 @@ def test_the_containers_run_one_process_each_and_open_the_loopback_only() -> Non
     services = _read("docker-compose.yml")["services"]
     assert {"postgres", "migrate", "code-server", "webserver", "daemon"} <= services.keys()
     assert services["webserver"]["ports"] == ["127.0.0.1:${DAGSTER_UI_PORT:-3000}:3000"]
-    assert [name for name, service in services.items() if "ports" in service] == ["webserver"]
+    assert services["grafana"]["ports"] == ["127.0.0.1:${GRAFANA_PORT:-3001}:3000"]
+    published = [name for name, service in services.items() if "ports" in service]
+    assert sorted(published) == ["grafana", "webserver"]
     for name, service in services.items():
         assert service["init"] is True, name
         assert name == "migrate" or "healthcheck" in service, name

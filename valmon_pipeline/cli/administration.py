@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -23,8 +24,12 @@ from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.replay_node import serve
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.notify.wiring import sender_of
+from valmon_pipeline.pipeline import open_database
 from valmon_pipeline.storage import migrate as migrations
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
+from valmon_pipeline.storage.reader_role import make_reader
+
+READER_PASSWORD: Final = "VALMON_READER_PASSWORD"  # noqa: S105 - the name of a variable
 
 config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
 database_app = typer.Typer(no_args_is_help=True, help="The database.")
@@ -37,16 +42,35 @@ app.add_typer(devnet_app, name="devnet")
 
 
 @app.command()
-def migrate(config: ConfigOption = None) -> None:
+def migrate(
+    config: ConfigOption = None,
+    reader: Annotated[
+        bool,
+        typer.Option(
+            "--reader",
+            help="Also make the role valmon_reader, which may read this network's tables, with the "
+            f"password in {READER_PASSWORD}.",
+        ),
+    ] = False,
+) -> None:
     """Bring the database to the schema of this version (safe to repeat)."""
     installation = load(config)
     network = installation.settings.network
     with working_on("Migrating the database"):
         if installation.settings.database.url is not None:
             prepare_configured_database(installation)
-        with running_databases(installation):
-            pass
+        with running_databases(installation) as urls:
+            if reader:
+                _make_reader(installation, urls.tables)
     say(f"schema {network} is at revision {migrations.newest()}")
+
+
+def _make_reader(installation: Installation, url: str) -> None:
+    database = open_database(installation.settings, url)
+    try:
+        make_reader(database, password=os.environ.get(READER_PASSWORD))
+    finally:
+        database.close()
 
 
 @app.command()

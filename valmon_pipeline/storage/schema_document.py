@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from valmon_pipeline.frames import TABLES, TableContract
-from valmon_pipeline.storage.tables import INDEXES, metadata_of
+from valmon_pipeline.storage.tables import INDEXES, SecondaryIndex, metadata_of
 from valmon_pipeline.storage.tile_table import TILE_KEY, TILES
 
 INTRODUCTION: Final = """\
@@ -104,6 +104,7 @@ def _section(contract: TableContract) -> str:
         *(
             f"- {'Unique index' if index.unique else 'Index'} "
             f"({', '.join(f'`{name}`' for name in index.columns)})"
+            f"{_carried(index)}"
             f"{'' if index.where is None else f' where `{index.where}`'}: {index.reason}"
             for index in INDEXES
             if index.table == contract.name
@@ -122,6 +123,11 @@ def _section(contract: TableContract) -> str:
     if rules:
         lines += ["", f"In every row: {'; '.join(rules)}."]
     return "\n".join([*lines, ""])
+
+
+def _carried(index: SecondaryIndex) -> str:
+    names = ", ".join(f"`{name}`" for name in index.carries)
+    return f" carrying {names}" if names else ""
 
 
 def _tiles() -> str:

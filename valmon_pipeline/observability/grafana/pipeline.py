@@ -1,0 +1,75 @@
+"""How valmon itself does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from valmon_pipeline.observability.grafana.dashboard import (
+    EPOCHS,
+    IN_TIME,
+    NETWORK,
+    POINT,
+    Dashboard,
+    Panel,
+    over_time,
+    time_of,
+)
+
+PIPELINE: Final = Dashboard(
+    "valmon-pipeline",
+    "valmon: pipeline",
+    [
+        Panel(
+            "Epochs stored, and final",
+            "timeseries",
+            over_time(
+                "count(*) AS stored, count(*) FILTER (WHERE finalized) AS final", "network_epochs"
+            ),
+        ),
+        Panel(
+            "Seconds from the end of an epoch to its rows",
+            "timeseries",
+            f"{EPOCHS}, points AS (SELECT {POINT} AS point,\n"
+            f"    max(extract(epoch FROM materialized_at - {time_of('epoch + 1')})) AS seconds\n"
+            f"    FROM {NETWORK}.network_epochs, network WHERE {IN_TIME} GROUP BY 1)\n"
+            f"SELECT {time_of('point')} AS time, points.* FROM points, network ORDER BY 1",
+            unit="s",
+            description="Of the newest materialization: high for what was loaded later.",
+        ),
+        Panel(
+            "Checks",
+            "table",
+            f"{EPOCHS}SELECT check_name, count(*) AS epochs,\n"
+            "       count(*) FILTER (WHERE NOT passed) AS failed, sum(failing_count) AS rows,\n"
+            "       max(epoch) FILTER (WHERE NOT passed) AS last_failed\n"
+            f"  FROM {NETWORK}.check_results WHERE {IN_TIME}\n"
+            " GROUP BY 1 ORDER BY 3 DESC, 1",
+        ),
+        Panel(
+            "Values corrected",
+            "stat",
+            f"{EPOCHS}SELECT count(*) AS values, count(DISTINCT epoch) AS epochs\n"
+            f"  FROM {NETWORK}.corrections WHERE {IN_TIME}",
+        ),
+        Panel(
+            "Nodes",
+            "table",
+            "SELECT node, count(*) AS epochs, max(epoch) AS newest\n"
+            f"  FROM {NETWORK}.network_epochs\n"
+            f" WHERE epoch > (SELECT max(epoch) FROM {NETWORK}.network_epochs) - 1000\n"
+            " GROUP BY 1 ORDER BY 1",
+        ),
+        Panel(
+            "Tables",
+            "table",
+            "SELECT coalesce(parent.relname, own.relname) AS table,\n"
+            "       sum(greatest(own.reltuples, 0))::bigint AS rows_estimated,\n"
+            "       sum(pg_total_relation_size(own.oid))::bigint AS bytes\n"
+            "  FROM pg_class own JOIN pg_namespace n ON n.oid = own.relnamespace\n"
+            "  LEFT JOIN pg_inherits i ON i.inhrelid = own.oid\n"
+            "  LEFT JOIN pg_class parent ON parent.oid = i.inhparent\n"
+            " WHERE n.nspname = ${network:sqlstring} AND own.relkind = 'r'\n"
+            " GROUP BY 1 ORDER BY 3 DESC",
+        ),
+    ],
+)
