@@ -16,6 +16,7 @@ from valmon_pipeline.pipeline import open_database
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
+from valmon_pipeline.storage.reader_role import READER
 
 SUBJECT: Final = "database"
 OLDEST_VERSION: Final = 150_000
@@ -40,6 +41,7 @@ def database_findings(installation: Installation) -> Iterator[Finding]:
         yield from _server_findings(database)
         yield schema_finding(url, installation.settings.network)
         yield rights_finding(database)
+        yield from reader_findings(database)
         if configured is not None:
             yield _dagster_finding(installation, url)
     except StorageError as error:
@@ -117,6 +119,30 @@ def rights_finding(database: Database) -> Finding:
         f"run `valmon migrate`, or as its owner: GRANT CREATE, USAGE ON SCHEMA {database.schema} "
         f"TO {user}",
     )
+
+
+def reader_findings(database: Database, role: str = READER) -> Iterator[Finding]:
+    """The role that dashboards read with may read every table, where there is one."""
+    with database.transaction("examine the reader") as connection:
+        unreadable = connection.execute(
+            sa.text(
+                "SELECT count(c.oid) FILTER (WHERE NOT has_table_privilege(r.oid, c.oid, 'SELECT') "
+                "OR NOT has_schema_privilege(r.oid, c.relnamespace, 'USAGE')) "
+                "FROM pg_roles r LEFT JOIN pg_class c "
+                "ON c.relnamespace = to_regnamespace(quote_ident(:schema)) "
+                "AND c.relkind IN ('r', 'p', 'v') WHERE r.rolname = :role GROUP BY r.oid"
+            ),
+            {"schema": database.schema, "role": role},
+        ).scalar_one_or_none()
+    if unreadable:
+        yield warning(
+            SUBJECT,
+            "reader",
+            f"{role} may not read {unreadable} tables of schema {database.schema}",
+            "run `valmon migrate --reader`, or dashboards show less than there is",
+        )
+    elif unreadable == 0:
+        yield good(SUBJECT, "reader", f"{role} may read every table")
 
 
 def _dagster_finding(installation: Installation, url: str) -> Finding:

@@ -221,3 +221,16 @@ def test_the_demo_is_told_from_a_set_up(examine: Any) -> None:
     assert examined.code == 0
     assert ("configuration", "what is watched") in examined.verdicts(WARNING)
     assert ("configuration", "channels") in examined.verdicts(WARNING)
+
+
+def test_migrate_makes_the_reader_that_the_doctor_then_finds(
+    valmon: InProcess, examine: Any, right: dict[str, str], database_url: str
+) -> None:
+    try:
+        done = valmon("migrate", "--reader", **right, VALMON_READER_PASSWORD="r3ader")
+        assert done.code == 0, done.err
+        assert "r3ader" not in done.out + done.err
+        assert examine(right).found("database", "reader") == "valmon_reader may read every table"
+    finally:
+        with psycopg.connect(database_url, autocommit=True) as owner:
+            owner.execute("DROP OWNED BY valmon_reader; DROP ROLE valmon_reader")
