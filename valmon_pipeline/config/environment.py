@@ -25,8 +25,8 @@ SHORT_NAMES: Mapping[str, str] = {
 }
 
 _NOT_SETTINGS = re.compile(
-    # the file itself; what workspace.yaml and the test suite read
-    r"VALMON_(CONFIG|CODE_SERVER_HOST|CODE_SERVER_PORT|TEST_.*)"
+    # the file itself; what workspace.yaml, `valmon migrate --reader` and the test suite read
+    r"VALMON_(CONFIG|CODE_SERVER_HOST|CODE_SERVER_PORT|READER_PASSWORD|TEST_.*)"
     # what Kubernetes gives every container of a namespace for services named valmon…
     r"|VALMON_(.+_)?SERVICE_(HOST|PORT)(_.+)?"
     r"|VALMON_(.+_)?PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?"
