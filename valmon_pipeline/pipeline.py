@@ -23,7 +23,7 @@ from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.request_observer import NobodyObserves
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.config import Settings, WatchList
-from valmon_pipeline.errors import ConfigurationError, ObjectUnavailableError
+from valmon_pipeline.errors import ConfigurationError, ObjectUnavailableError, StorageError
 from valmon_pipeline.notify.wiring import notifier_of
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
@@ -228,6 +228,18 @@ def open_database(settings: Settings, url: str, counts: ProcessCounts | None = N
         statement_timeout_seconds=database.statement_timeout_seconds,
         observer=counts,
     )
+
+
+def stored_network(settings: Settings) -> NetworkIdentity | None:
+    """What the database is of; None if that is nothing yet, or it does not run."""
+    try:
+        database = open_database(settings, configured_database_url(settings))
+        try:
+            return Warehouse(database).network()
+        finally:
+            database.close()
+    except StorageError:
+        return None
 
 
 def configured_database_url(settings: Settings) -> str:

@@ -24,11 +24,8 @@ from valmon_pipeline.cli.application import (
     say,
 )
 from valmon_pipeline.deployment.demo_node import node_to_ask
-from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.errors import ConfigurationError, StorageError
-from valmon_pipeline.pipeline import configured_database_url, node_pool, open_database
-from valmon_pipeline.storage.network_identity import NetworkIdentity
-from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline.errors import ConfigurationError
+from valmon_pipeline.pipeline import node_pool, stored_network
 
 
 @app.command()
@@ -40,7 +37,7 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     with node_to_ask(load(config)) as installation:
         if not installation.settings.beacon_node_urls:
             raise ConfigurationError("no beacon node is configured: set beacon_node_url")
-        pool = node_pool(installation.settings, lambda: _stored_network(installation))
+        pool = node_pool(installation.settings, lambda: stored_network(installation.settings))
         reports = asyncio.run(pool.reports())
     used = next((report.health.name for report in reports if _is_rested(report)), None)
     used = used or next((one.health.name for one in reports if one.health.is_ready), None)
@@ -59,19 +56,6 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 def _is_rested(report: NodeReport) -> bool:
     return report.health.is_ready and report.breaker_state is not BreakerState.OPEN
-
-
-def _stored_network(installation: Installation) -> NetworkIdentity | None:
-    """What the database is of, if it runs; the nodes can be compared with each other without it."""
-    settings = installation.settings
-    try:
-        database = open_database(settings, configured_database_url(settings))
-        try:
-            return Warehouse(database).network()
-        finally:
-            database.close()
-    except StorageError:
-        return None
 
 
 def _table(reports: Sequence[NodeReport], used: str | None) -> Table:

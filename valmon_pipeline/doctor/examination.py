@@ -13,10 +13,8 @@ from valmon_pipeline.doctor.finding import Finding, good, problem, warning
 from valmon_pipeline.doctor.machine import machine_findings
 from valmon_pipeline.doctor.nodes import node_findings
 from valmon_pipeline.doctor.running import running_findings
-from valmon_pipeline.errors import ConfigurationError, StorageError
-from valmon_pipeline.pipeline import configured_database_url, open_database
-from valmon_pipeline.storage.network_identity import NetworkIdentity
-from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline.errors import ConfigurationError
+from valmon_pipeline.pipeline import stored_network
 
 SUBJECT: Final = "configuration"
 
@@ -50,18 +48,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield from machine_findings(installation)
     yield from database_findings(installation)
     if installation.settings.beacon_node_urls:
-        yield from node_findings(installation.settings, lambda: stored_network(installation))
+        yield from node_findings(
+            installation.settings, lambda: stored_network(installation.settings)
+        )
     yield from running_findings(installation)
-
-
-def stored_network(installation: Installation) -> NetworkIdentity | None:
-    """What the database is of, None if it is of nothing yet, or does not run."""
-    settings = installation.settings
-    try:
-        database = open_database(settings, configured_database_url(settings))
-        try:
-            return Warehouse(database).network()
-        finally:
-            database.close()
-    except StorageError:
-        return None

@@ -11,6 +11,7 @@ exact gwei. One module per subject:
 - ``alerts``: what is or was wrong, and what happened to it.
 - ``network_validators``: any validator of the network, and how the network is distributed.
 - ``group_summary``: totals of groups over any set of epochs.
+- ``figures`` and ``newest_epoch``: what is exported as metrics.
 
 Facts are written by ``storage.warehouse`` alone.
 """
