@@ -39,7 +39,7 @@ from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.epoch_partitions import ensure_partitions, partition_of
 from valmon_pipeline.storage.network_days import NETWORK_DAYS, sum_up_network_day
 from valmon_pipeline.storage.network_identity import NetworkIdentity
-from valmon_pipeline.storage.network_packing import pack_span
+from valmon_pipeline.storage.network_packing import gather_outcomes, pack_span
 from valmon_pipeline.storage.network_rows import NetworkRows, network_rows, tile_fields
 from valmon_pipeline.storage.queries import (
     Span,
@@ -235,6 +235,8 @@ def days(bench: Bench, active: int, count: int) -> bool:
                 f"{name} + {shift}" if name in moved.split(", ") else name for name in names
             )
             bench.execute(f"INSERT INTO {table} SELECT {columns} FROM {table} WHERE epoch < {SPAN}")
+        with bench.database.transaction("gather outcomes") as connection:
+            gather_outcomes(connection, SCHEMA, range(shift, shift + SPAN))
     chosen = np.random.default_rng(5).choice(
         np.flatnonzero(network_epoch(1, active).active), ROUNDS, replace=False
     )

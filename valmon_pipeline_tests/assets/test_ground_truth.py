@@ -22,6 +22,9 @@ def watch(request: pytest.FixtureRequest) -> Watch:
     return request.param
 
 
+OF_STATES = ("rewards_match_state", "network_state_was_read")
+
+
 @pytest.fixture(scope="module")
 def computed(true_node_url: str, watch: Watch) -> Computed:
     return compute(true_node_url, watch, EPOCHS)
@@ -41,7 +44,9 @@ def test_every_check_passes_for_every_epoch(computed: Computed) -> None:
         ],
         columns=["check", "epoch", "compared"],
     )
-    # A check that compared nothing has shown nothing.
+    # A check that compared nothing has shown nothing. No states are read here, see
+    # test_network_state.
+    compared = compared[~compared["check"].isin(OF_STATES)]
     assert (compared.groupby("check")["compared"].sum() > 0).all()
 
 
