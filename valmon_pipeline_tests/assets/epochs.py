@@ -32,6 +32,8 @@ FEW: Final = Watch(
     indices=frozenset({0, 5, 9, 10, 16, 17, 25, 33, 90, 100, 121, 122, 127, 128}), registry_limit=0
 )
 CHECKS: Final = frozenset(f"{check.asset}.{check.name}" for check in EPOCH_CHECKS)
+CHECKS_OF_STATES: Final = frozenset({"rewards_match_state", "network_state_was_read"})
+"""They compare nothing where no beacon state is read; test_network_state is about them."""
 
 
 @dataclass(frozen=True, slots=True)
