@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from valmon_pipeline.alerting.kinds import AlertType
+from valmon_pipeline.cli.application import output
 from valmon_pipeline.cli.drill import print_report
 from valmon_pipeline.deployment.drill import Arrived, DrillReport, Expected, Proof
 from valmon_pipeline_tests.cli.conftest import InProcess
@@ -19,7 +20,8 @@ def test_an_unknown_channel_is_told_before_anything_is_started(valmon: InProcess
 def test_what_arrived_when_is_shown_and_what_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    # Not by the environment: a console that was made with COLUMNS set keeps to it.
+    monkeypatch.setattr(output, "_width", 200)
     expected = Expected("a proposer skips", 41, AlertType.MISSED_PROPOSAL, "validator:7", False)
     proof = Proof(expected, Arrived(56, 1.25), Arrived(42, 0.06), Arrived(42, 0.07))
     print_report(DrillReport([proof], [], 6.0, 3.0))

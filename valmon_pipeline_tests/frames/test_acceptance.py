@@ -55,7 +55,7 @@ def test_no_type_is_accepted_that_pandera_refuses(name: str) -> None:
         # pandera takes a column of Python strings for text; that is for it to say.
         assert keeps or not obviously_keeps(TABLES[name], frame), what
         refused += not keeps
-    assert refused >= len(TABLES[name].columns)
+    assert refused >= len(columns_unlike_each_other(name))
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,11 +101,22 @@ def test_a_check_that_is_not_known_is_asked_of_pandera() -> None:
         assert obviously_keeps(contract, frame) is keeps
 
 
+def columns_unlike_each_other(name: str) -> list[str]:
+    """All columns; of a table of sums, which has dozens of the same type and rules, two of each."""
+    columns = TABLES[name].schema.columns
+    if len(columns) <= 40:
+        return list(columns)
+    alike: dict[str, list[str]] = {}
+    for column, rules in columns.items():
+        alike.setdefault(f"{rules.dtype} {rules.nullable} {rules.checks}", []).append(column)
+    return [column for group in alike.values() for column in group[:2]]
+
+
 def with_other_values(name: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The sample frame with another value in the middle of a column; some keep the contract."""
     frame = sample_frame(name)
     middle = len(frame) // 2
-    for column in frame.columns:
+    for column in columns_unlike_each_other(name):
         values = frame[column]
         for value in _values_to_try(values):
             spoiled = values.copy()
@@ -120,7 +131,7 @@ def with_other_values(name: str) -> Iterator[tuple[str, pd.DataFrame]]:
 def with_other_types(name: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The sample frame with a column of another type."""
     frame = sample_frame(name)
-    for column in frame.columns:
+    for column in columns_unlike_each_other(name):
         for other in _other_types(frame[column]):
             yield f"{name}.{column} as {other.dtype}", frame.assign(**{column: other})
 
