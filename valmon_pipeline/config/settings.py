@@ -138,7 +138,7 @@ class BackfillSettings(Section):
     @property
     def process_count(self) -> int:
         """``processes``, as a number of processes."""
-        return self.processes or min(_MOST_PROCESSES, len(os.sched_getaffinity(0)))
+        return self.processes or min(_MOST_PROCESSES, os.cpu_count() or 1)
 
 
 class CatchUpSettings(Section):
