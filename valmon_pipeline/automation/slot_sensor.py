@@ -38,10 +38,12 @@ def live_assets(network: str) -> list[dg.AssetSpec]:
 class _Watching:
     """The follower of this process, and the pipeline with the watch list that it follows.
 
-    There is one for all ticks of the process: it keeps the last snapshot in memory.
+    There is one for all ticks of the process: it keeps the last snapshot in memory. ``configured``
+    is the pipeline that Dagster hands to the ticks, ``pipeline`` the same with whom to watch now.
     """
 
     def __init__(self, pipeline: Pipeline, polling_interval_slots: int) -> None:
+        self.configured = pipeline
         self.pipeline = pipeline
         self._follower = LiveFollower(
             pipeline.open_client, lambda: pipeline.warehouse, pipeline.watch, polling_interval_slots
@@ -77,12 +79,13 @@ def slot_sensor(settings: Settings, refresh_job: str) -> dg.SensorDefinition:
     that Dagster repeats finds its work done. It reports an event to Dagster at the first look in an
     epoch and when something happened to a validator or the chain, not for every slot.
     """
-    watching: dict[int, _Watching] = {}
+    watching: _Watching | None = None
 
     def watching_of(pipeline: Pipeline) -> _Watching:
-        if id(pipeline) not in watching:
-            watching[id(pipeline)] = _Watching(pipeline, settings.polling_interval_slots)
-        return watching[id(pipeline)]
+        nonlocal watching
+        if watching is None or watching.configured is not pipeline:
+            watching = _Watching(pipeline, settings.polling_interval_slots)
+        return watching
 
     @dg.sensor(
         name="slot_sensor",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
 import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.slot_sensor import slot_sensor
+from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings, WatchList
+from valmon_pipeline.errors import BeaconUnreachableError
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import client_opener
 from valmon_pipeline_tests.live.conftest import ALL, OpenChain
@@ -49,6 +57,20 @@ def test_it_stores_and_reports_what_happened(open_chain: OpenChain, tables: Ware
     assert tables.read("live_slots")["slot"].tolist() == [276, 277, 278, 279]
     chain.go_to(280 + 1)
     assert tick(sensor, pipeline, first.cursor).cursor == "35"
+
+
+def test_what_another_pipeline_was_following_is_let_go(tables: Warehouse) -> None:
+    def away(avoid: Collection[str] = ()) -> AbstractAsyncContextManager[BeaconClient]:
+        raise BeaconUnreachableError("no node is there")
+
+    sensor = slot_sensor(Settings(network="devnet"), "refresh")
+    before = replace(pipeline_to("", tables), open_client=away)
+    tick(sensor, before)
+    gone = weakref.ref(before)
+    del before
+    tick(sensor, replace(pipeline_to("", tables), open_client=away))
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_node_that_is_away_is_said_to_be(tables: Warehouse) -> None:
