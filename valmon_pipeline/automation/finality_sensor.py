@@ -6,7 +6,6 @@ is materialized again, and every value that differs becomes a correction.
 """
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.epoch_reader import newest_epoch_readable
 from valmon_pipeline.assets.raw_answers import confirm
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.assets.side_by_side import all_of
 from valmon_pipeline.automation.epoch_runs import FINALITY, epoch_run, epochs_under_way
 from valmon_pipeline.automation.epoch_sensor import SENSOR_SECONDS
 from valmon_pipeline.automation.node_tick import ask_node
@@ -25,30 +25,39 @@ from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ValmonError
 from valmon_pipeline.partitions import epoch_key, register_epochs
+from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.finality import ProvisionalEpoch, mark_final, provisional_epochs
 
 EPOCHS_PER_TICK: Final = 64
 """When finality returns after days without, thousands of epochs become final at once."""
+HEADERS_PER_TICK: Final = 128
+"""About how many slots before the last one of its window are asked for, where that one has no
+block: few enough to be answered within the tick. It is one whole window at least, so that every
+tick gets on."""
 RUNS_PER_TICK: Final = 8
-
-_ANY_EPOCH: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Finalized:
     """The newest epoch that can be final, and the finalized chain's root at each window's end.
 
-    The root is None where the node has no block in the whole window. ``proof`` is the archive of
-    what the node said about its finality, None if its answers are not kept.
+    The root is None where the node has no block in the whole window; epochs that there was no time
+    for are missing, the first of them is ``left_out`` (None: all were looked at). ``proof`` is the
+    archive of what the node said about its finality, None if its answers are not kept.
     """
 
     newest: int
     roots: Mapping[int, bytes | None]
+    left_out: int | None
     proof: bytes | None
 
 
 def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
-    """The sensor ``finality_sensor``; what it finds changed is run by the job of that name."""
+    """The sensor ``finality_sensor``; what it finds changed is run by the job of that name.
+
+    Its cursor is the epoch to go on from where one tick cannot look at all that are provisional:
+    those that stay so, since the node does not have their blocks, keep no others waiting.
+    """
     network = settings.network
 
     @dg.sensor(
@@ -64,10 +73,11 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
         pipeline: Pipeline = context.resources.pipeline
         try:
             database = pipeline.warehouse.database
-            waiting = provisional_epochs(database, up_to=_ANY_EPOCH, limit=EPOCHS_PER_TICK)
+            waiting = _waiting(database, int(context.cursor or 0))
             if not waiting:
                 return dg.SensorResult(skip_reason="every stored epoch is final")
             finalized = _finalized(pipeline, waiting)
+            following = str(_next_to_look_at(waiting, finalized))
             same = {
                 epoch.epoch: epoch.window_root
                 for epoch in waiting
@@ -89,12 +99,33 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
         if reorganized:
             requests = _requests(context.instance, network, reorganized, finalized)
             if requests:
-                return dg.SensorResult(run_requests=requests, asset_events=events)
+                return dg.SensorResult(run_requests=requests, asset_events=events, cursor=following)
         return dg.SensorResult(
-            skip_reason=_summary(waiting, finalized, marked, reorganized), asset_events=events
+            skip_reason=_summary(waiting, finalized, marked, reorganized),
+            asset_events=events,
+            cursor=following,
         )
 
     return sensor
+
+
+def _waiting(database: Database, first: int) -> list[ProvisionalEpoch]:
+    """The provisional epochs to look at: from ``first`` on, or from the oldest where that is all
+    there is."""
+    for start in (first, 0) if first else (0,):
+        found = provisional_epochs(database, first=start, limit=EPOCHS_PER_TICK)
+        if found:
+            return found
+    return []
+
+
+def _next_to_look_at(waiting: Sequence[ProvisionalEpoch], finalized: _Finalized) -> int:
+    """Where the next tick goes on; 0, with the oldest, if this one has seen all that can be
+    final."""
+    if finalized.left_out is not None:
+        return finalized.left_out
+    last = waiting[-1].epoch
+    return last + 1 if len(waiting) == EPOCHS_PER_TICK and last <= finalized.newest else 0
 
 
 def _finalized(pipeline: Pipeline, waiting: Sequence[ProvisionalEpoch]) -> _Finalized:
@@ -102,22 +133,34 @@ def _finalized(pipeline: Pipeline, waiting: Sequence[ProvisionalEpoch]) -> _Fina
         checkpoints = await client.finality_checkpoints("head")
         newest = newest_epoch_readable(checkpoints.finalized.epoch)
         epochs = [epoch.epoch for epoch in waiting if epoch.epoch <= newest]
-        roots = await asyncio.gather(*(_root_at_end(client, epoch) for epoch in epochs))
+        roots, left_out = await _roots_at_ends(client, epochs)
         kept = client.archive
         proof = kept.archive_of_node() if isinstance(kept, AnswerKeeper) else None
-        return _Finalized(newest, dict(zip(epochs, roots, strict=True)), proof)
+        return _Finalized(newest, roots, left_out, proof)
 
     return ask_node(pipeline, read)
 
 
-async def _root_at_end(client: BeaconClient, epoch: int) -> bytes | None:
-    """The canonical root at the last slot of the window of ``epoch``, None without any block."""
+async def _roots_at_ends(
+    client: BeaconClient, epochs: Sequence[int]
+) -> tuple[dict[int, bytes | None], int | None]:
+    """The canonical roots at the last slots of the epochs' windows, None for one without any block;
+    and the first epoch that ``HEADERS_PER_TICK`` did not suffice for, None if it did."""
     spec = await client.spec()
-    for slot in range(spec.last_slot(epoch + 1), spec.first_slot(epoch) - 1, -1):
-        header = await client.header(slot)
-        if header is not None:
-            return header.root
-    return None
+    windows = [range(spec.last_slot(epoch + 1), spec.first_slot(epoch) - 1, -1) for epoch in epochs]
+    headers = await all_of(*(client.header(window[0]) for window in windows))
+    roots: dict[int, bytes | None] = {}
+    left_out: int | None = None
+    left = max([HEADERS_PER_TICK, *map(len, windows)])
+    for epoch, window, last in zip(epochs, windows, headers, strict=True):
+        header, earlier = last, window[1:]
+        while header is None and earlier and left:
+            header, earlier, left = await client.header(earlier[0]), earlier[1:], left - 1
+        if header is None and earlier:
+            left_out = epoch if left_out is None else left_out
+        else:
+            roots[epoch] = None if header is None else header.root
+    return roots, left_out
 
 
 def _requests(

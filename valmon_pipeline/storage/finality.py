@@ -23,8 +23,9 @@ class ProvisionalEpoch:
     window_root: bytes
 
 
-def provisional_epochs(database: Database, *, up_to: int, limit: int) -> list[ProvisionalEpoch]:
-    """Epochs at or before ``up_to`` that were stored before they were final, oldest first.
+def provisional_epochs(database: Database, *, first: int, limit: int) -> list[ProvisionalEpoch]:
+    """Epochs from ``first`` on that were stored before they were final, oldest first, at most
+    ``limit``.
 
     Raises:
         StorageError: the database is away.
@@ -32,7 +33,7 @@ def provisional_epochs(database: Database, *, up_to: int, limit: int) -> list[Pr
     epochs = table_of(database.schema, "network_epochs")
     query = (
         sa.select(epochs.c.epoch, epochs.c.window_root)
-        .where(~epochs.c.finalized, epochs.c.epoch <= up_to)
+        .where(~epochs.c.finalized, epochs.c.epoch >= first)
         .order_by(epochs.c.epoch)
         .limit(limit)
     )

@@ -14,12 +14,18 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
+from starlette.responses import Response
 
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
+from valmon_pipeline.automation import finality_sensor
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
 from valmon_pipeline.automation.epoch_runs import epochs_under_way
-from valmon_pipeline.automation.finality_sensor import EPOCHS_PER_TICK, RUNS_PER_TICK
+from valmon_pipeline.automation.finality_sensor import (
+    EPOCHS_PER_TICK,
+    HEADERS_PER_TICK,
+    RUNS_PER_TICK,
+)
 from valmon_pipeline.config import load_settings
 from valmon_pipeline.definitions import MATERIALIZE_EPOCHS, build_definitions
 from valmon_pipeline.devnet import RECORDING_PATH
@@ -28,7 +34,14 @@ from valmon_pipeline.partitions import range_tags, register_epochs, registered_e
 from valmon_pipeline.pipeline import pipeline_of
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
-from valmon_pipeline_tests.live_chain import CHECKPOINTS, HEADERS, LiveChain, live_chain, setting
+from valmon_pipeline_tests.live_chain import (
+    CHECKPOINTS,
+    HEADERS,
+    NOT_FOUND,
+    LiveChain,
+    live_chain,
+    setting,
+)
 from valmon_pipeline_tests.recording import devnet
 
 
@@ -343,17 +356,42 @@ def test_without_finality_results_go_on(chain: LiveChain, service: Service) -> N
     assert set(service.finality().values()) == {True}
 
 
+def store_copies(service: Service, epochs: range) -> None:
+    """Store an epoch several times more, as other ones."""
+    table = f"{service.warehouse.schema}.network_epochs"
+    with service.warehouse.database.transaction("store many epochs") as connection:
+        connection.exec_driver_sql(
+            f"INSERT INTO {table} SELECT (jsonb_populate_record(t, jsonb_build_object('epoch', e)))"
+            f".* FROM {table} t, generate_series({epochs.start}, {epochs.stop - 1}) e"
+        )
+
+
+def test_epochs_that_the_node_does_not_have_keep_no_others_waiting(
+    chain: LiveChain, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finality_sensor, "EPOCHS_PER_TICK", 3)
+    monkeypatch.setattr(finality_sensor, "HEADERS_PER_TICK", 20)  # a window has 16 slots
+    chain.go_to(96)
+    service.follow()
+    lost = range(1, 8)
+    store_copies(service, lost)
+    chain.finalize(10)
+    with chain.faults.replacing(
+        f"{HEADERS}/([89]|[1-6][0-9]|7[01])",  # the slots of their windows
+        lambda _: Response(NOT_FOUND, 404, media_type="application/json"),
+    ):
+        messages = [skip_reason(service.tick("finality_sensor")) for _ in range(9)]
+    assert service.finality() == {**dict.fromkeys(lost, False), 10: True}
+    for epoch in lost:
+        assert any(f"no block in the windows of [{epoch}" in message for message in messages)
+
+
 def test_two_hundred_provisional_epochs_do_not_make_a_tick_longer(
     chain: LiveChain, service: Service
 ) -> None:
     chain.go_to(120)
     service.follow()
-    table = f"{service.warehouse.schema}.network_epochs"
-    with service.warehouse.database.transaction("store many epochs") as connection:
-        connection.exec_driver_sql(
-            f"INSERT INTO {table} SELECT (jsonb_populate_record(t, jsonb_build_object('epoch', e)))"
-            f".* FROM {table} t, generate_series(1000, 1199) e"
-        )
+    store_copies(service, range(1000, 1200))
     asked: list[Any] = []
     final = setting("data", "finalized", "epoch", to="5000")
     with (
@@ -361,8 +399,8 @@ def test_two_hundred_provisional_epochs_do_not_make_a_tick_longer(
         chain.faults.spoiling(f"{HEADERS}/[0-9]+", asked.append),
     ):
         result = service.tick("finality_sensor")
-    # Far ahead of the head every slot is unknown: 16 for each of the window's slots, at most.
-    assert len(asked) <= 16 * EPOCHS_PER_TICK
+    # Far ahead of the head every slot is unknown.
+    assert len(asked) <= EPOCHS_PER_TICK + HEADERS_PER_TICK
     assert len(result.run_requests or []) <= RUNS_PER_TICK
 
 

@@ -33,15 +33,17 @@ def stored(warehouse: Warehouse) -> Warehouse:
 
 def test_provisional_epochs_come_oldest_first_and_no_more_than_asked(stored: Warehouse) -> None:
     three, six = ProvisionalEpoch(3, b"\x03" * 32), ProvisionalEpoch(6, b"\x06" * 32)
-    assert provisional_epochs(stored.database, up_to=6, limit=9) == [three, six]
-    assert provisional_epochs(stored.database, up_to=7, limit=1) == [three]
+    assert provisional_epochs(stored.database, first=0, limit=2) == [three, six]
+    assert provisional_epochs(stored.database, first=3, limit=1) == [three]
+    assert provisional_epochs(stored.database, first=4, limit=1) == [six]
+    assert provisional_epochs(stored.database, first=8, limit=1) == []
 
 
 def test_epochs_are_marked_only_on_the_root_they_rest_on(stored: Warehouse) -> None:
     roots = {3: b"\x03" * 32, 4: b"\x04" * 32, 5: b"\x05" * 32, 6: b"\x00" * 32}
     assert mark_final(stored.database, roots) == [3]
     assert mark_final(stored.database, {}) == []
-    left = provisional_epochs(stored.database, up_to=99, limit=9)
+    left = provisional_epochs(stored.database, first=0, limit=9)
     assert [provisional.epoch for provisional in left] == [6, 7]
 
 
