@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from valmon_pipeline.config.settings import Settings
 
@@ -11,16 +11,20 @@ from valmon_pipeline.config.settings import Settings
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Every text in the configured addresses that must not be seen, as written and decoded.
 
-    Of nodes these are login, path and query, where hosted ones take their tokens; of databases the
-    password; of channels the whole address.
+    Of nodes and the dead man's switch these are login, path and query, where hosted ones take their
+    tokens; of databases and the archive the passwords; of channels the whole address.
     """
     found = set()
-    for url in settings.beacon_node_urls:
-        parts = _parts(url.reveal())
+    for url in (*settings.beacon_node_urls, settings.alerts.heartbeat.url):
+        parts = {} if url is None else _parts(url.reveal())
         found |= {parts.get("login"), parts.get("password"), parts.get("path"), parts.get("query")}
-    for database in (settings.database.url, settings.database.dagster_url, settings.archive.url):
-        if database is not None:
-            found.add(_parts(database.reveal()).get("password"))
+    for stored in (settings.database.url, settings.database.dagster_url, settings.archive.url):
+        if stored is not None:
+            parts = _parts(stored.reveal())
+            found.add(parts.get("password"))
+            # libpq takes passwords in the query, too.
+            named = parse_qsl(parts.get("query", ""))
+            found |= {value for name, value in named if "password" in name.lower()}
     for channel in settings.alerts.channels:
         if channel.url is not None:
             found.add(channel.url.get_secret_value())

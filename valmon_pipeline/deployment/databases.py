@@ -151,7 +151,7 @@ def _require_database(dagster: URL) -> None:
         psycopg.connect(_libpq(dagster), connect_timeout=10).close()
     except psycopg.Error as error:
         raise StorageError(
-            f"Dagster's database {dagster.render_as_string()} cannot be used: "
+            f"Dagster's database {redacted(dagster)} cannot be used: "
             f"{_first_line(error)}. "
             "Check that the server runs; a missing database is made by `valmon migrate`, or by you "
             "if you chose it with database.dagster_url"

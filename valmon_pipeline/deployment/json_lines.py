@@ -45,12 +45,14 @@ def as_json_line(
     The names that structlog gives to message and time, which Dagster logs with, become ours; where
     a line of text names a run, that is its ``run_id``.
     """
-    plain = redact(_ANSI.sub("", line.rstrip("\r\n")))
+    plain = _ANSI.sub("", line.rstrip("\r\n"))
     try:
-        fields: Any = json.loads(plain)
+        # Read first: JSON's escapes would hide a secret from who looks for it.
+        fields: Any = _redacted(json.loads(plain), redact)
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
+        plain = redact(plain)
         named, run = _LEVEL.search(plain), _RUN.search(plain)
         fields = {"level": named[1] if named else "INFO", "message": plain}
         fields |= {"run_id": run[0]} if run else {}
@@ -60,6 +62,17 @@ def as_json_line(
     return json.dumps(
         {"time": at, "level": level, "process": process, **fields}, ensure_ascii=False
     )
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
+    """What JSON says, without secrets in any of its texts."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_redacted(one, redact) for one in value]
+    if isinstance(value, dict):
+        return {redact(name): _redacted(one, redact) for name, one in value.items()}
+    return value
 
 
 def run(process: str, command: Sequence[str], redact: Redactor) -> int:

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 from valmon_pipeline.deployment.databases import (
     embedded_server,
     prepare_configured_database,
+    require_dagster_database,
     running_databases,
 )
 from valmon_pipeline.deployment.installation import Installation
@@ -153,3 +154,14 @@ def test_a_server_that_is_away_is_told_without_the_password(tmp_path: Path) -> N
         with pytest.raises(StorageError, match=r"127\.0\.0\.1") as failure:
             attempt()
         assert "pg-s3cret" not in str(failure.value)
+
+
+def test_no_password_of_dagsters_database_is_told_wherever_it_stands(tmp_path: Path) -> None:
+    home = with_database(
+        tmp_path,
+        "postgresql://valmon@127.0.0.1:9/valmon",
+        VALMON_DATABASE__DAGSTER_URL="postgresql://127.0.0.1:9/dagster?password=d4gster-pw",
+    )
+    with pytest.raises(StorageError, match="Dagster's database postgresql://") as caught:
+        require_dagster_database(home, "postgresql://valmon@127.0.0.1:9/valmon")
+    assert "d4gster-pw" not in str(caught.value)

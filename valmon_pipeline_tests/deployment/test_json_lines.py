@@ -58,6 +58,12 @@ def test_a_line_of_dagsters_keeps_its_fields_under_our_names() -> None:
     }
 
 
+def test_secrets_are_found_behind_the_escapes_of_json() -> None:
+    line = json.dumps({"event": "no", "detail": [{"url": 'http://node/pä"ss'}]})
+    shown = as_json_line(line, "daemon", Redactor(['pä"ss']), lambda: NOW)
+    assert json.loads(shown)["detail"] == [{"url": "http://node/…"}]
+
+
 COMMAND = """
 import signal, sys, time
 def end(*_):

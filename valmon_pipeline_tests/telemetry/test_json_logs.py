@@ -82,13 +82,15 @@ def test_secrets_are_those_of_every_configured_address() -> None:
         environ={
             "VALMON_BEACON_URL": "https://user:n0de-pw@node/t0ken?key=k3y,http://localhost:5052",
             "VALMON_DATABASE_URL": "postgresql://valmon:p%40ss@db/valmon",
+            "VALMON_DATABASE__DAGSTER_URL": "postgresql:///dagster?host=/run&password=d%40gster",
             "VALMON_ALERTS__CHANNELS": '[{"name": "ops"}]',
             "VALMON_CHANNEL_OPS_URL": "slack://a/b/c",
+            "VALMON_ALERTS__HEARTBEAT__URL": "https://hc-ping.com/b3at",
         }
     )
     assert secrets_of(settings) == {
         *("user:n0de-pw", "n0de-pw", "t0ken", "key=k3y"),
-        *("p%40ss", "p@ss", "slack://a/b/c"),
+        *("p%40ss", "p@ss", "d@gster", "slack://a/b/c", "b3at"),
     }
 
 
