@@ -41,8 +41,10 @@ def make_reader(database: Database, *, role: str = READER, password: str | None 
             if known is None:
                 cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
             if password is not None:
+                # Hashed here: servers log statements, those that fail in any case.
+                hashed = cursor.pgconn.encrypt_password(password.encode(), role.encode())
                 cursor.execute(
-                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(password))
+                    sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(hashed.decode()))
                 )
             for statement in (
                 "ALTER ROLE {role} SET default_transaction_read_only = on",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import psycopg
@@ -44,6 +45,20 @@ def test_it_is_made_once_and_brought_up_to_date_after(
         ).fetchone()
         assert settings == ("on", "30s")
         reader.execute(f"SELECT count(*) FROM {database.schema}.network_epochs".encode())
+
+
+def test_the_server_is_not_told_the_password(
+    database: Database, database_url: str, role: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    telling = make_url(database_url).update_query_dict(
+        {"options": "-c log_statement=all -c client_min_messages=log"}
+    )
+    observed = Database(telling.render_as_string(hide_password=False), database.schema)
+    with caplog.at_level(logging.INFO, "sqlalchemy.dialects.postgresql"):
+        make_reader(observed, role=role, password="n3w-s3cret")
+    observed.close()
+    assert f'ALTER ROLE "{role}" PASSWORD' in caplog.text
+    assert "n3w-s3cret" not in caplog.text
 
 
 def test_the_doctor_tells_of_tables_it_may_not_read(
