@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
+from typing import Final
 
 import httpx
 
@@ -11,7 +13,10 @@ from valmon_pipeline.config import SecretUrl
 from valmon_pipeline.notify.errors import DeliveryError
 from valmon_pipeline.notify.sender import Send
 
-SECONDS = 5.0
+SECONDS: Final = 5.0
+# They log whole addresses: httpx that of every request, httpcore what it sends.
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 def ping(url: SecretUrl) -> Send:

@@ -216,6 +216,9 @@ class _Sending:
                 self.problem = None
             except DeliveryError as error:
                 self.problem = str(error)
+            except Exception as error:  # noqa: BLE001
+                # Not told, the round would wait for it; its text may quote the address.
+                self.problem = type(error).__name__
             self._reports.put(self)
             goes_on = self._noted.get()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 import pytest
@@ -45,6 +46,24 @@ def test_a_heartbeat_that_is_not_accepted_is_told_without_the_address(
     with pytest.raises(DeliveryError) as caught:
         send(digest(FACTS), "info")
     assert "sEcr3t" not in str(caught.value)
+
+
+def test_the_address_of_the_heartbeat_is_not_logged(
+    hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook.node.reply("/beat/sEcr3t", Reply(200))
+    with caplog.at_level(logging.DEBUG):
+        ping(SecretUrl(f"{hook.node.url}/beat/sEcr3t"))(digest(FACTS), "info")
+    assert "sEcr3t" not in caplog.text
+
+
+def test_an_address_that_no_request_can_be_made_for_is_a_failed_delivery(desk: Desk) -> None:
+    Reminders(ONLY_BEATS).write_due(Warehouse(desk.database), desk.now)
+    unusable = ping(SecretUrl("http://ä..b/sEcr3t"))
+    outcome = Sender({"heartbeat": unusable}, Timing(60, 60, lambda: desk.now)).send_due(
+        desk.database
+    )
+    assert (outcome.failed, outcome.problems) == (1, {"heartbeat": "InvalidURL"})
 
 
 def test_a_digest_is_written_once_a_day_from_its_hour_on(desk: Desk) -> None:
