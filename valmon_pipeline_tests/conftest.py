@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 
 DEVNET = NetworkIdentity(
     config_name="devnet",
@@ -77,7 +77,7 @@ def schema(database_url: str) -> Iterator[str]:
 @pytest.fixture
 def database(database_url: str, schema: str) -> Iterator[Database]:
     """A database whose schema has all tables, empty."""
-    migrate.upgrade(database_url, schema)
+    make_migrated_schema(database_url, schema)
     database = Database(database_url, schema)
     yield database
     database.close()

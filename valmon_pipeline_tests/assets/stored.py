@@ -11,9 +11,9 @@ from psycopg import sql
 
 from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS
 from valmon_pipeline.frames import contract_of
-from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 
 EPOCH_TABLES = (*EPOCH_ASSETS, "check_results")
 WRITTEN_AT = {"network_epochs": "materialized_at", "check_results": "at"}
@@ -24,7 +24,7 @@ WRITTEN_AT = {"network_epochs": "materialized_at", "check_results": "at"}
 def fresh_warehouse(database_url: str) -> Iterator[Warehouse]:
     """A warehouse in a schema of its own that is bound to no network yet."""
     schema = f"test_{uuid.uuid4().hex[:12]}"
-    migrate.upgrade(database_url, schema)
+    make_migrated_schema(database_url, schema)
     database = Database(database_url, schema)
     try:
         yield Warehouse(database)

@@ -18,6 +18,7 @@ from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.storage import migrate
 from valmon_pipeline_tests.cli.conftest import InProcess
+from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 from valmon_pipeline_tests.moody_node import SYNCING, Mood, moody_node
 
 GOOD, WARNING, PROBLEM = "good", "warning", "problem"
@@ -45,7 +46,7 @@ def node(moody: tuple[str, Mood]) -> tuple[str, Mood]:
 @pytest.fixture
 def right(node: tuple[str, Mood], database_url: str, schema: str) -> dict[str, str]:
     """The variables of a set-up with nothing wrong, but for a chain that stands still."""
-    migrate.upgrade(database_url, schema)
+    make_migrated_schema(database_url, schema)
     return {
         "VALMON_NETWORK": schema,
         "VALMON_BEACON_URL": node[0],

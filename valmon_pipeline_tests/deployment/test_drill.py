@@ -10,8 +10,8 @@ import pytest
 from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.deployment.drill import Arrived, DrillReport, Expected, Proof, run_drill
 from valmon_pipeline.notify.channels import Channel
-from valmon_pipeline.storage import migrate
 from valmon_pipeline_tests.beacon.scripted_node import Reply, ScriptedNode, scripted_node
+from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def channel() -> Iterator[ScriptedNode]:
 def test_every_incident_arrives_as_check_row_and_message(
     database_url: str, schema: str, tmp_path: Path, channel: ScriptedNode
 ) -> None:
-    migrate.upgrade(database_url, schema)
+    make_migrated_schema(database_url, schema)
     told: list[str] = []
     refusing = Channel("mine", f"{channel.url.replace('http', 'json')}/hook")
     report = run_drill(database_url, schema, tmp_path, channels=[refusing], tell=told.append)

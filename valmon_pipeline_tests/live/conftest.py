@@ -18,6 +18,7 @@ from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import client_opener
+from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 
 ALL = Watch(indices=frozenset(range(129)))
 SLOT_SECONDS = 2
@@ -89,7 +90,7 @@ def tables(database: Database) -> Warehouse:
 def database_pair(database: Database, database_url: str) -> Iterator[tuple[Warehouse, Warehouse]]:
     """Empty tables, twice."""
     other = Database(database_url, f"{database.schema}_other")
-    migrate.upgrade(database_url, other.schema)
+    make_migrated_schema(database_url, other.schema)
     yield Warehouse(database), Warehouse(other)
     migrate.downgrade(database_url, other.schema)
     other.close()

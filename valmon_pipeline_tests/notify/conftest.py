@@ -18,10 +18,10 @@ from valmon_pipeline.notify.channels import Channel
 from valmon_pipeline.notify.notifier import Notifier
 from valmon_pipeline.notify.sender import Sender, Timing
 from valmon_pipeline.notify.wiring import send_to
-from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.alert_store import StoredChange, alert_transaction
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline_tests.beacon.scripted_node import ScriptedNode, scripted_node
+from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
@@ -48,7 +48,7 @@ def finding(validator: int, severity: Severity = Severity.WARNING, **changes: An
 def shared_database(database_url: str) -> Iterator[Database]:
     """A schema that the tests of this package take in turn: making one takes longer than a test."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    migrate.upgrade(database_url, name)
+    make_migrated_schema(database_url, name)
     database = Database(database_url, name)
     yield database
     with database.transaction("drop the schema") as connection:

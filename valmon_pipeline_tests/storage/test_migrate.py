@@ -19,6 +19,7 @@ from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.tables import metadata_of
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.conftest import DEVNET
+from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 from valmon_pipeline_tests.sample_frames import sample_frame
 
 CATALOGUE = """
@@ -60,7 +61,21 @@ def test_migrated_tables_are_those_of_the_contracts(database_url: str, schema: s
     assert migrated == catalogue(database_url, schema)
 
 
-def test_alembic_finds_nothing_left_to_migrate(database: Database, schema: str) -> None:
+def test_a_schema_made_for_a_test_is_what_the_migrations_make(
+    database_url: str, schema: str
+) -> None:
+    make_migrated_schema(database_url, schema)
+    made = catalogue(database_url, schema)
+    migrate.require_current(database_url, schema)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+    migrate.upgrade(database_url, schema)
+    assert made == catalogue(database_url, schema)
+
+
+def test_alembic_finds_nothing_left_to_migrate(database_url: str, schema: str) -> None:
+    migrate.upgrade(database_url, schema)
+    database = Database(database_url, schema)
     with database.transaction("compare") as connection:
         context = MigrationContext.configure(
             connection,
@@ -73,6 +88,7 @@ def test_alembic_finds_nothing_left_to_migrate(database: Database, schema: str) 
             },
         )
         assert compare_metadata(context, metadata_of(schema)) == []
+    database.close()
 
 
 def test_up_down_and_up_again(database_url: str, schema: str) -> None:
