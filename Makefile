@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# More than the two cores of CI: tests of `valmon up` wait for most of their time. 1.5 GB each.
+TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint types format bench lock clean
@@ -26,7 +28,8 @@ run: $(INSTALLED) ## start everything; on the recorded devnet unless VALMON_BEAC
 	@$(BIN)/valmon up
 
 test: $(INSTALLED) ## run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m compileall -q valmon_pipeline valmon_pipeline_tests
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) ## ruff (rules and format) and the import contract
 	@$(BIN)/ruff check .

@@ -30,6 +30,13 @@ DEVNET = NetworkIdentity(
 """A network whose child tables hold ten epochs, so that small tests cross their borders."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that hold slow tests, so that no worker is left alone with one in the
+    end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def database_url() -> Iterator[str]:
     """An empty database: ``VALMON_TEST_DATABASE_URL``, else one of an embedded server of this

@@ -179,7 +179,6 @@ def test_a_day_is_kept_until_it_is_summed_up_and_summed_up_again_when_a_gap_is_f
     assert service.summed_up() == {days_ago(3): 5}
 
 
-@pytest.mark.xdist_group("up")
 def test_the_command_tells_what_it_dropped_and_what_it_kept_and_why(slow_node_url: str) -> None:
     with temporary_home() as path:
         home = Home(

@@ -27,7 +27,6 @@ def first(filled_home: Home) -> Finished:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("up")
 def test_the_demo_needs_nothing(first: Finished, filled_home: Home) -> None:
     assert (first.code, first.out) == (0, "4 of 4 epochs stored\n"), first.err
     assert "4 of 4 epochs" in first.err
@@ -35,7 +34,6 @@ def test_the_demo_needs_nothing(first: Finished, filled_home: Home) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("up")
 def test_epochs_that_are_not_final_fail_with_a_reason_each(
     first: Finished, filled_home: Home
 ) -> None:
@@ -51,7 +49,6 @@ def test_epochs_that_are_not_final_fail_with_a_reason_each(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("up")
 def test_what_is_stored_can_be_read_without_anything_running(
     first: Finished, filled_home: Home
 ) -> None:
@@ -62,7 +59,6 @@ def test_what_is_stored_can_be_read_without_anything_running(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("up")
 def test_what_is_stored_is_rescored_without_a_node(first: Finished, filled_home: Home) -> None:
     assert first.code == 0
     told = filled_home.run("rescore", "0..7", "--diff")

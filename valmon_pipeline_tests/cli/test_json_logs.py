@@ -10,7 +10,7 @@ from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline_tests.cli.home import Home, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.slow
 
 SECRETS = ("n0de-us3r", "n0de-s3cret")
 

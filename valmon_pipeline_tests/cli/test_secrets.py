@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 from valmon_pipeline_tests.cli.guarded_node import guarded_node
 from valmon_pipeline_tests.cli.home import Home
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.slow
 
 SECRETS = ("n0de-us3r", "n0de-s3cret", "t0ken-of-the-node", "pg-s3cret", "ch4nnel-s3cret")
 GONE = "127.0.0.1:1/ch4nnel-s3cret"

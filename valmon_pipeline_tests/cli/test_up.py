@@ -17,7 +17,7 @@ from valmon_pipeline.deployment.processes import answers
 from valmon_pipeline_tests.cli.home import Home, Up, wait_until
 from valmon_pipeline_tests.conftest import temporary_home
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
