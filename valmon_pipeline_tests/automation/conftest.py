@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import dagster as dg
 import psycopg
@@ -13,18 +14,41 @@ import sqlalchemy as sa
 from psycopg import sql
 
 
-@pytest.fixture
-def instance(database_url: str, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance with a database of its own."""
+@pytest.fixture(scope="session")
+def dagster_template(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a database with Dagster's tables, empty: making them takes longer than a copy."""
     name = f"dagster_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    execute(database_url, "CREATE DATABASE {}", name)
+    with dagster_instance(tmp_path_factory.mktemp("dagster"), database_url, name):
+        pass
+    yield name
+    execute(database_url, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def instance(
+    database_url: str, dagster_template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance with a database of its own, which writes events as in a service."""
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
+    name = f"dagster_{uuid.uuid4().hex[:12]}"
+    execute(database_url, "CREATE DATABASE {} TEMPLATE {}", name, dagster_template)
+    with dagster_instance(tmp_path, database_url, name) as made:
+        yield made
+    execute(database_url, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def dagster_instance(path: Path, database_url: str, name: str) -> dg.DagsterInstance:
+    """The instance that keeps its runs in a database beside ``database_url``."""
     url = sa.make_url(database_url).set(drivername="postgresql+psycopg2", database=name)
-    (tmp_path / "dagster.yaml").write_text(
+    (path / "dagster.yaml").write_text(
         "storage:\n  postgres:\n    postgres_url: "
         f"'{url.render_as_string(hide_password=False)}'\ntelemetry: {{enabled: false}}\n"
     )
-    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
-        yield made
+    return dg.DagsterInstance.from_config(str(path))
+
+
+def execute(database_url: str, statement: LiteralString, *names: str) -> None:
+    """Execute a statement about databases."""
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
