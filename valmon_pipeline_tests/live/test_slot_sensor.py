@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -58,17 +57,21 @@ def test_it_stores_and_reports_what_happened(open_chain: OpenChain, tables: Ware
     assert tick(sensor, pipeline, first.cursor).cursor == "35"
 
 
-def test_what_another_pipeline_was_following_is_let_go(tables: Warehouse) -> None:
-    def away(avoid: Collection[str] = ()) -> AbstractAsyncContextManager[BeaconClient]:
-        raise BeaconUnreachableError("no node is there")
+def test_every_tick_follows_the_pipeline_that_it_is_handed(tables: Warehouse) -> None:
+    asked: list[str] = []
+
+    def pipeline_of(node: str) -> Pipeline:
+        def away(avoid: Collection[str] = ()) -> AbstractAsyncContextManager[BeaconClient]:
+            asked.append(node)
+            raise BeaconUnreachableError(f"{node} is away")
+
+        return replace(pipeline_to("", tables), open_client=away)
 
     sensor = slot_sensor(Settings(network="devnet"), "refresh")
-    before = replace(pipeline_to("", tables), open_client=away)
-    tick(sensor, before)
-    gone = weakref.ref(before)
-    del before
-    tick(sensor, replace(pipeline_to("", tables), open_client=away))
-    assert gone() is None
+    first, second = pipeline_of("first"), pipeline_of("second")
+    for pipeline in (first, first, second, first):
+        tick(sensor, pipeline)
+    assert asked == ["first", "first", "second", "first"]
 
 
 def test_a_node_that_is_away_is_said_to_be(tables: Warehouse) -> None:
