@@ -12,6 +12,7 @@ from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
+from valmon_pipeline_tests.resilience.drill import PatientNode, patient_node
 from valmon_pipeline_tests.resilience.epoch_hashes import EPOCHS, EpochHashes, epoch_hashes
 from valmon_pipeline_tests.resilience.worker import Work
 
@@ -21,6 +22,13 @@ def node_url() -> Iterator[str]:
     """The address of a node that answers as recorded."""
     with BackgroundReplayNode(ReplayNode(Recording.load(RECORDING_PATH))) as node:
         yield node.url
+
+
+@pytest.fixture
+def node() -> Iterator[PatientNode]:
+    """A node of this test's own, whose clock and patience the test controls."""
+    with patient_node() as node:
+        yield node
 
 
 @dataclass(frozen=True, slots=True)

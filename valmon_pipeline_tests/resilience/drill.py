@@ -166,6 +166,12 @@ def started_live_run(instance: dg.DagsterInstance, epoch: int) -> dg.DagsterRun:
     return run
 
 
+def is_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a run is marked as failed."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status is dg.DagsterRunStatus.FAILURE
+
+
 def process_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
     """The process id of a run's worker."""
     for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):

@@ -1,4 +1,4 @@
-"""What goes wrong with a running service: too much to do, runs that hang, services that are killed.
+"""What goes wrong with a running service: too much to do, runs that hang.
 
 The service is ``valmon up``, as it is shipped; the node and its clock are the test's.
 """
@@ -6,33 +6,25 @@ The service is ``valmon up``, as it is shipped; the node and its clock are the t
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
 
 import dagster as dg
 import pytest
 
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS
 from valmon_pipeline.assets.run_tags import WORK_TAG
-from valmon_pipeline.deployment.up_state import UpState
 from valmon_pipeline.partitions import epoch_key, register_epochs
-from valmon_pipeline.storage.warehouse import Warehouse
-from valmon_pipeline_tests.assets.stored import fresh_warehouse
 from valmon_pipeline_tests.cli.home import Up, wait_until
 from valmon_pipeline_tests.conftest import temporary_home
 from valmon_pipeline_tests.resilience.drill import (
     NETWORK,
     Drill,
     PatientNode,
-    patient_node,
+    is_failed,
     process_of,
     started,
-    started_live_run,
 )
-from valmon_pipeline_tests.resilience.epoch_hashes import epoch_hashes
-from valmon_pipeline_tests.resilience.worker import Work
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.slow
 
 BACKFILL = """mutation($names: [String!]!, $assets: [AssetKeyInput!]!) {
   launchPartitionBackfill(backfillParams: {partitionNames: $names, assetSelection: $assets}) {
@@ -47,12 +39,6 @@ LAUNCH = """mutation($tags: [ExecutionTag!]!) {
     runConfigData: {}, executionMetadata: {tags: $tags}
   }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 SHORT = {"dagster/max_runtime": "25"}
-
-
-@pytest.fixture
-def node() -> Iterator[PatientNode]:
-    with patient_node() as node:
-        yield node
 
 
 def test_a_backfill_and_catching_up_leave_a_slot_for_the_newest_epoch(
@@ -105,41 +91,6 @@ def test_a_run_that_hangs_is_ended_by_its_deadline_and_its_epoch_requested_again
             assert "Timeout" in (drill.home.path / "logs" / "code-server.log").read_text()
 
 
-def test_services_that_are_killed_cost_no_epoch_and_leave_no_trace(
-    node: PatientNode, monkeypatch: pytest.MonkeyPatch, database_url: str
-) -> None:
-    """Each is killed while a run is under way, whose state only it knows."""
-    with temporary_home() as path:
-        drill = Drill(path, node, VALMON_START_EPOCH="10")
-        for epoch, victim in enumerate(("daemon", "code-server", "supervisor"), start=10):
-            node.held.add(epoch)
-            node.close_window(epoch)
-            with drill.up() as up, drill.instance(monkeypatch) as instance:
-                left = started_live_run(instance, epoch)
-                kill(drill, up, victim)
-                if victim == "supervisor":
-                    assert len(drill.home.processes()) > 3
-                else:
-                    assert up.end() == 1
-                    assert f"{victim.replace('-', ' ')} ended by itself by signal SIGKILL" in (
-                        up.printed
-                    )
-                    assert drill.home.processes() == []
-                node.held.clear()
-            with drill.up(), drill.instance(monkeypatch) as instance:
-                drill.wait_for_epoch(epoch)
-                wait_until(lambda run_id=left.run_id: is_failed(instance, run_id))  # type: ignore[misc]
-        node.close_window(18)
-        with drill.up(), drill.warehouse() as warehouse:
-            wait_until(lambda: final_epochs(warehouse) >= {10, 11, 12})
-            hashes = epoch_hashes(warehouse)
-            assert warehouse.read("corrections").empty
-        with fresh_warehouse(database_url) as warehouse:
-            Work(node.url, database_url, warehouse.schema, range(10, 13)).finish(range(10, 13))
-            undisturbed = epoch_hashes(warehouse)
-            assert {epoch: hashes[epoch] for epoch in range(10, 13)} == undisturbed
-
-
 def launch_backfill(up: Up, epochs: range) -> str:
     """Launch a backfill as the UI does; its id."""
     answer = up.ask(
@@ -161,28 +112,6 @@ def launch_run(up: Up, tags: dict[str, str]) -> str:
     assert answer["__typename"] == "LaunchRunSuccess", answer
     run_id: str = answer["run"]["runId"]
     return run_id
-
-
-def kill(drill: Drill, up: Up, victim: str) -> None:
-    """End a process without warning."""
-    if victim == "supervisor":
-        assert up.end(signal.SIGKILL) == -signal.SIGKILL
-        return
-    state = UpState.read(drill.home.path / "up.json")
-    assert state is not None
-    os.kill(state.processes[f"{victim}.log"], signal.SIGKILL)
-
-
-def final_epochs(warehouse: Warehouse) -> set[int]:
-    """The epochs that are stored and final."""
-    epochs = warehouse.read("network_epochs", columns=["epoch", "finalized"])
-    return set(epochs.loc[epochs["finalized"], "epoch"])
-
-
-def is_failed(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a run is marked as failed."""
-    run = instance.get_run_by_id(run_id)
-    return run is not None and run.status is dg.DagsterRunStatus.FAILURE
 
 
 def is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
