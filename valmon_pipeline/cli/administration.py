@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from valmon_pipeline.cli.application import (
+    HIGHEST_PORT,
     ConfigOption,
     JsonOption,
     app,
@@ -19,9 +20,11 @@ from valmon_pipeline.cli.application import (
 )
 from valmon_pipeline.deployment.databases import prepare_configured_database, running_databases
 from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.listening import address_of, listening_socket
 from valmon_pipeline.deployment.supervisor import take_down
 from valmon_pipeline.devnet import RECORDING_PATH
-from valmon_pipeline.devnet.replay_node import serve
+from valmon_pipeline.devnet.node_server import DEFAULT_PORT, NodeServer, ServedNode
+from valmon_pipeline.devnet.replay_node import ReplayNode
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.notify.wiring import sender_of
 from valmon_pipeline.pipeline import open_database
@@ -30,6 +33,15 @@ from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.reader_role import make_reader
 
 READER_PASSWORD: Final = "VALMON_READER_PASSWORD"  # noqa: S105 - the name of a variable
+
+DevnetPortOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=HIGHEST_PORT,
+        help="Port on the loopback interface; 0: any free one, which is told.",
+    ),
+]
 
 config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
 database_app = typer.Typer(no_args_is_help=True, help="The database.")
@@ -145,7 +157,7 @@ def devnet_replay(
     recording: Annotated[
         Path, typer.Argument(help="A recording of beacon node answers (.jsonl.zst).")
     ] = RECORDING_PATH,
-    port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 5052,
+    port: DevnetPortOption = DEFAULT_PORT,
     live: Annotated[
         bool, typer.Option("--live", help="Shift the recorded clock so that the chain runs now.")
     ] = False,
@@ -153,8 +165,8 @@ def devnet_replay(
     speed: Annotated[float, typer.Option(help="How much faster than recorded, with --live.")] = 1.0,
 ) -> None:
     """Serve a recording like a beacon node, until Ctrl-C."""
-    say(f"replaying {recording.name} at http://127.0.0.1:{port} (Ctrl-C stops it)")
-    serve(recording, port=port, live=live, start_slot=start_slot, speed=speed)
+    node = ReplayNode(recording, live=live, start_slot=start_slot, speed=speed)
+    _serve(node, port, f"replaying {recording.name}")
 
 
 @devnet_app.command("simulate")
@@ -165,16 +177,18 @@ def devnet_simulate(
     script: Annotated[
         Path | None, typer.Option(help="Incidents in YAML; see docs/devnet.md.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 5052,
+    port: DevnetPortOption = DEFAULT_PORT,
     start_epoch: Annotated[
         int, typer.Option(help="Epoch that begins now; those before have happened.")
     ] = 8,
     slot_ms: Annotated[
-        int | None, typer.Option(help="Length of a slot, to let the chain run faster.")
+        int | None, typer.Option(min=1, help="Length of a slot, to let the chain run faster.")
     ] = None,
     electra_epoch: Annotated[int, typer.Option(help="First epoch of Electra.")] = 0,
     fulu_epoch: Annotated[int | None, typer.Option(help="First epoch of Fulu, if any.")] = None,
-    miss_rate: Annotated[float, typer.Option(help="Share of all votes that get lost.")] = 0.0,
+    miss_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of all votes that get lost.")
+    ] = 0.0,
     history_epochs: Annotated[
         int | None, typer.Option(help="Epochs to remember; all of them without.")
     ] = None,
@@ -196,5 +210,11 @@ def devnet_simulate(
             miss_rate=miss_rate,
             history_epochs=history_epochs,
         )
-    say(f"simulating {validators} validators at http://127.0.0.1:{port} (Ctrl-C stops it)")
-    node.serve(port=port)
+    _serve(node, port, f"simulating {validators} validators")
+
+
+def _serve(node: ServedNode, port: int, doing: str) -> None:
+    """Serve a node until Ctrl-C; its address is told once it is certain."""
+    with listening_socket("127.0.0.1", port) as listening:
+        say(f"{doing} at {address_of(listening)} (Ctrl-C stops it)")
+        NodeServer(node, "127.0.0.1", port).run(sockets=[listening])

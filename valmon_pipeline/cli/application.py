@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import pandas as pd
 import typer
@@ -27,8 +27,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-output = Console()
-errors = Console(stderr=True)
+# Without emoji: a label such as `operator:a:` is not one.
+output = Console(emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 ConfigOption = Annotated[
     Path | None,
@@ -38,6 +39,7 @@ ConfigOption = Annotated[
         help="Configuration file. Default: VALMON_CONFIG, else valmon.yaml in VALMON_HOME.",
     ),
 ]
+HIGHEST_PORT: Final = 65535
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

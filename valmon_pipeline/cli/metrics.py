@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
 
-from valmon_pipeline.cli.application import ConfigOption, app, load, say
+from valmon_pipeline.cli.application import HIGHEST_PORT, ConfigOption, app, load, say
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
 from valmon_pipeline.config.secrets import secrets_of
 from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.listening import address_of, listening_socket
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.observability.readiness import ReadinessLimits
 from valmon_pipeline.pipeline import node_pool, open_database
@@ -31,7 +32,8 @@ def metrics(
         str, typer.Option(help="Address to listen on; whoever reaches it may read everything.")
     ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on. Default: metrics.port.")
+        int | None,
+        typer.Option(min=0, max=HIGHEST_PORT, help="Port to listen on. Default: metrics.port."),
     ] = None,
 ) -> None:
     """Serve /metrics for Prometheus, /healthz and /readyz, until Ctrl-C.
@@ -62,17 +64,17 @@ def metrics(
         if settings.logs.as_json:
             use_json_logs(secrets_of(settings))
             log_config = None
-            logger.info("serving http://%s:%s/metrics", host, chosen)
-        else:
-            say(f"Metrics: http://{host}:{chosen}/metrics   (Ctrl-C stops)")
-        uvicorn.run(
-            server.application,
-            host=host,
-            port=chosen,
-            log_level="warning",
-            log_config=log_config,
-            access_log=False,
-        )
+        with listening_socket(host, chosen) as listening:
+            url = f"{address_of(listening)}/metrics"
+            if settings.logs.as_json:
+                logger.info("serving %s", url)
+            else:
+                say(f"Metrics: {url}   (Ctrl-C stops)")
+            served = uvicorn.Config(
+                server.application, log_level="warning", log_config=log_config, access_log=False
+            )
+            with suppress(KeyboardInterrupt):
+                uvicorn.Server(served).run(sockets=[listening])
 
 
 @contextmanager

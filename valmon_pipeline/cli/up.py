@@ -10,6 +10,7 @@ import dagster as dg
 import typer
 
 from valmon_pipeline.cli.application import (
+    HIGHEST_PORT,
     ConfigOption,
     app,
     complain,
@@ -49,7 +50,12 @@ def up(
             f"{RECENT_EPOCHS} final epochs that are not stored yet; all of the recorded devnet.",
         ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the Dagster UI, if it is free.")] = 3000,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=HIGHEST_PORT, help="Port of the Dagster UI, if it is free; 0: any free one."
+        ),
+    ] = 3000,
 ) -> None:
     """Start everything and stay: database, node replay if none is configured, Dagster's services.
 
@@ -72,7 +78,7 @@ def up(
         check_node(installation)
         database_url, instance = stack.enter_context(dagster_ready(installation))
         services = DagsterServices(installation, os.environ, port, claim.started)
-        if services.ui_port != port:
+        if port and services.ui_port != port:
             mention(f"Port {port} is taken: the Dagster UI gets port {services.ui_port}.")
         stack.callback(services.stop)
         with working_on("Starting Dagster"):

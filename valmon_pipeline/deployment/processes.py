@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ STOP_SECONDS: Final = 20.0
 _KILL_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.1
 _LOG_TAIL_LINES: Final = 12
+LOG_BYTES: Final = 32 * 2**20
 
 
 class ProcessFailedError(ValmonError):
@@ -86,6 +88,23 @@ class ManagedProcess:
                     f"{self.tail()}"
                 )
             time.sleep(_POLL_SECONDS)
+
+    def bound_log(self, limit: int = LOG_BYTES) -> None:
+        """Begin its log anew once it is longer than ``limit`` bytes; what was there is in ``….1``.
+
+        The process goes on writing to the same file, at its new end: children append. A line that
+        is written between the copy and the cut is lost. Where there is no room for the copy, what
+        was there is lost, too: a log must not be what fills the disk.
+        """
+        if self.log.stat().st_size <= limit:
+            return
+        before = self.log.with_name(f"{self.log.name}.1")
+        before.unlink(missing_ok=True)
+        try:
+            shutil.copyfile(self.log, before)
+        except OSError:
+            before.unlink(missing_ok=True)
+        os.truncate(self.log, 0)
 
     @property
     def is_left(self) -> bool:

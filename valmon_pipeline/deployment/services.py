@@ -157,11 +157,15 @@ class DagsterServices:
             process.require_running()
 
     def watch(self, also: Sequence[ManagedProcess] = ()) -> NoReturn:
-        """Return only by an exception: one of them, or ``also``, ended by itself, or a signal."""
+        """Return only by an exception: one of them, or ``also``, ended by itself, or a signal.
+
+        Meanwhile their logs are kept from growing without end.
+        """
+        watched = (*self.processes, *also)
         while True:
-            self.require_running()
-            for process in also:
+            for process in watched:
                 process.require_running()
+                process.bound_log()
             time.sleep(_WATCH_SECONDS)
 
     def stop(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -134,6 +136,41 @@ def test_a_log_goes_on_where_the_last_start_left_it(nursery: Nursery) -> None:
     for _ in range(2):
         ended(nursery.start("print('once')"))
     assert nursery.started[0].log.read_text() == "once\nonce\n"
+
+
+def test_a_log_that_is_too_long_begins_anew_and_its_writer_goes_on(nursery: Nursery) -> None:
+    process = nursery.start_and_wait(
+        "print('ready', flush=True)\n"
+        "import signal; signal.signal(signal.SIGUSR1, lambda *_: print('more', flush=True))\n"
+        "import time; print('set', flush=True); time.sleep(60)"
+    )
+    process.wait_until(lambda: "set" in process.log.read_text(), 20)
+    before = process.log.with_name("child.log.1")
+    process.bound_log(len("ready\nset\n"))
+    assert not before.exists()
+    process.bound_log(8)
+    assert before.read_text() == "ready\nset\n"
+    assert process.log.read_text() == ""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGUSR1)
+    process.wait_until(lambda: process.log.read_text() == "more\n", 20)
+    with pytest.raises(ProcessFailedError, match="still runs"):  # it holds its lock as before
+        nursery.start(SLEEP)
+
+
+def test_where_a_log_cannot_be_copied_it_still_begins_anew(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        target.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    process = nursery.start("print('line')")
+    ended(process)
+    process.bound_log(2)
+    assert process.log.read_text() == ""
+    assert not process.log.with_name("child.log.1").exists()
 
 
 def test_children_get_our_environment_and_their_own(

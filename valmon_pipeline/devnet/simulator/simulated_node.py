@@ -14,11 +14,9 @@ from starlette.applications import Starlette
 from valmon_pipeline.devnet.answer import Answer, RefusalError
 from valmon_pipeline.devnet.clock import LiveClock
 from valmon_pipeline.devnet.node_server import (
-    DEFAULT_PORT,
     BackgroundNode,
     FaultInjector,
     Handler,
-    NodeServer,
     application,
 )
 from valmon_pipeline.devnet.question import Question
@@ -83,10 +81,6 @@ class SimulatedNode:
     def stop(self) -> None:
         """End all event streams."""
         self._is_stopping = True
-
-    def serve(self, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
-        """Serve until the process is told to stop (SIGINT, SIGTERM)."""
-        NodeServer(self, host, port).run()
 
     def _application(self) -> Starlette:
         node, states = NodeAnswers(self.view), StateAnswers(self.view)
