@@ -8,6 +8,7 @@ late.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,6 +30,10 @@ MAX_SLOTS_PER_LOOK: Final = 64
 """Slots of one look at most, and how far back a reorganisation is followed. After a longer pause
 the slots in between are left to the materialization of their epochs."""
 MAX_RETAKEN_SNAPSHOTS: Final = 8
+READ_SECONDS: Final = 3.0
+"""After that no more slots are asked for: a look that takes too long stores nothing, and the next
+one would have even more to do. Slots further back are left out as after a longer pause."""
+_FIRST_BATCH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,30 +122,41 @@ class LiveReader:
     async def _headers_since(
         self, last: Head | None, head: BlockHeader
     ) -> tuple[dict[int, BlockHeader | None], bool]:
+        until = time.monotonic() + READ_SECONDS
         earliest = max(0, head.slot - MAX_SLOTS_PER_LOOK + 1)
         if last is None:
             return {head.slot: head}, False
         if earliest <= last.slot < head.slot:
-            headers = await self._chain(last.slot + 1, head)
+            headers = await self._chain(last.slot + 1, head, until)
             first = next(header for header in headers.values() if header is not None)
-            if first.parent_root == last.root:
+            if first.parent_root == last.root or last.slot + 1 not in headers:
                 return headers, False
         elif last.slot < earliest:
-            return await self._chain(earliest, head), False
+            return await self._chain(earliest, head, until), False
         start = max(0, min(last.slot, head.slot) - MAX_SLOTS_PER_LOOK + 1)
-        return await self._chain(start, head), True
+        return await self._chain(start, head, until), True
 
-    async def _chain(self, first: int, head: BlockHeader) -> dict[int, BlockHeader | None]:
-        """The blocks of the slots from ``first`` to the head's, proved to be the head's chain."""
-        slots = range(first, head.slot)
-        before = await all_of(*(self._client.header(slot) for slot in slots))
-        headers = [*before, head]
-        present = [header for header in headers if header is not None]
+    async def _chain(
+        self, first: int, head: BlockHeader, until: float
+    ) -> dict[int, BlockHeader | None]:
+        """The blocks of the slots from ``first`` to the head's, proved to be the head's chain.
+
+        The newest come first, in batches that grow; those that have not been asked for at
+        ``until`` are left out.
+        """
+        headers: dict[int, BlockHeader | None] = {head.slot: head}
+        earliest, batch = head.slot, _FIRST_BATCH
+        while earliest > first and (time.monotonic() < until or len(headers) == 1):
+            slots = range(max(first, earliest - batch), earliest)
+            read = await all_of(*(self._client.header(slot) for slot in slots))
+            headers = {**dict(zip(slots, read, strict=True)), **headers}
+            earliest, batch = slots.start, 2 * batch
+        present = [header for header in headers.values() if header is not None]
         try:
-            CanonicalChain.from_headers(present, first_slot=first, last_slot=head.slot)
+            CanonicalChain.from_headers(present, first_slot=earliest, last_slot=head.slot)
         except ChainRuleViolationError as error:
             raise ChainChangedError(str(error)) from None
-        return dict(zip([*slots, head.slot], headers, strict=True))
+        return headers
 
     async def _proposers(self, slots: Sequence[int]) -> dict[int, int]:
         """Who had to propose in ``slots``; nothing about epochs the node does not know any more."""

@@ -88,7 +88,7 @@ class FiguresCollector(Collector):
             )
             yield from self._gauge(
                 "valmon_head_age_seconds",
-                "Seconds since the slot sensor last looked at the head.",
+                "Seconds since the slot sensor last read the head.",
                 head.seconds_since_seen,
             )
             yield from self._gauge(

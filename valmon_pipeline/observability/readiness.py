@@ -55,8 +55,8 @@ def _sensors(age: float, slot_seconds: float, limits: ReadinessLimits) -> Condit
     if age <= limits.head_lag_slots * slot_seconds:
         return Condition("sensors", ok=True)
     reason = (
-        f"the slot sensor last looked at the head {age:.0f} s ago: does the Dagster daemon run, "
-        "and is the sensor on?"
+        f"the slot sensor last read the head {age:.0f} s ago: what do its ticks in the Dagster UI "
+        "say? If there are none, the daemon does not run, or the sensor is off"
     )
     return Condition("sensors", ok=False, reason=reason)
 

@@ -101,8 +101,10 @@ def test_a_process_that_does_not_want_to_end_is_killed_at_the_deadline(nursery: 
 
 
 def test_what_a_process_started_is_stopped_with_it(nursery: Nursery) -> None:
-    process = nursery.start_and_wait(
-        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}])"
+    process = nursery.start(
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {STUBBORN!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()"  # until it is deaf to SIGTERM
     )
     ended(process)  # the child alone is left
     assert process.is_left

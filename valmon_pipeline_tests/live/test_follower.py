@@ -12,6 +12,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from valmon_pipeline.assets import live_reader
 from valmon_pipeline.assets.live import LiveReport
 from valmon_pipeline.assets.live_reader import MAX_SLOTS_PER_LOOK
 from valmon_pipeline.assets.watch import Watch
@@ -149,6 +150,23 @@ def test_a_long_pause_leaves_the_rest_to_the_epochs(
     assert late.slots == MAX_SLOTS_PER_LOOK
     expected = expected_status(recording, range(301 - MAX_SLOTS_PER_LOOK + 1, 302), False)
     assert slot_status(tables) == expected_status(recording, range(20, 21), False) | expected
+
+
+def test_a_slow_node_costs_older_slots_but_never_the_head(
+    open_chain: OpenChain,
+    tables: Warehouse,
+    recording: Recording,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(live_reader, "READ_SECONDS", 0.0)  # as if the first answers took all of it
+    reports = follow(open_chain(180), tables, [180, 217, 219, 291])
+    assert [report.head_slot for report in reports][1:] == [217, 219, 291]
+    known = slot_status(tables)
+    assert [*known] == [180, *range(213, 220), *range(287, 292)]
+    assert {slot: known[slot] for slot in range(213, 220)} == expected_status(
+        recording, range(213, 220), True
+    )
+    assert "reorg" not in set(tables.read("live_events")["event_type"])
 
 
 def test_nothing_new_only_moves_the_time_of_the_look(
