@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -25,12 +26,18 @@ def home() -> Iterator[Home]:
 
 
 @pytest.fixture
-def valmon(
-    home: Home, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> InProcess:
+def valmon(home: Home, valmon_in: Callable[[Home], InProcess]) -> InProcess:
     """Run a command that starts nothing, in this process: ten times faster than another one."""
+    return valmon_in(home)
 
-    def run(*arguments: str, **variables: str) -> Finished:
+
+@pytest.fixture
+def valmon_in(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[[Home], InProcess]:
+    """Run commands in this process, of any home."""
+
+    def run(home: Home, *arguments: str, **variables: str) -> Finished:
         environment = {**home.environment, **variables}
         for name in environment:
             monkeypatch.setenv(name, environment[name])
@@ -42,4 +49,4 @@ def valmon(
         code = ended.value.code
         return Finished(code if isinstance(code, int) else 0, out, err)
 
-    return run
+    return lambda home: partial(run, home)

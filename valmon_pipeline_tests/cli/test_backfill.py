@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -59,29 +59,31 @@ def test_what_is_stored_can_be_read_without_anything_running(
 
 
 @pytest.mark.slow
-def test_what_is_stored_is_rescored_without_a_node(first: Finished, filled_home: Home) -> None:
+def test_what_is_stored_is_rescored_without_a_node(
+    first: Finished, filled_home: Home, valmon_in: Callable[[Home], InProcess]
+) -> None:
     assert first.code == 0
     told = filled_home.run("rescore", "0..7", "--diff")
     assert (told.code, told.out) == (
         0,
         "3 epochs compared with formula version 2: nothing would move\n",
     ), told.err
-    slower = Home(filled_home.path, {"VALMON_SCORING__HALF_LIFE_EPOCHS": "0.5"})
-    moves = slower.run("rescore", "5..8", "--diff", "--json").json["moves"]
+    slower = valmon_in(Home(filled_home.path, {"VALMON_SCORING__HALF_LIFE_EPOCHS": "0.5"}))
+    moves = slower("rescore", "5..8", "--diff", "--json").json["moves"]
     assert {(move["table"], move["column"]) for move in moves} == {
         ("validator_standings", "time_weighted_score")
     }
     assert moves[0]["rows"] > moves[0]["moved"] > 0
     assert moves[0]["largest"] > 0
     assert moves[0]["examples"][0].keys() == {"epoch", "validator_index", "old", "new"}
-    shown = slower.run("rescore", "5..8", "--diff").out
+    shown = slower("rescore", "5..8", "--diff").out
     assert "time_weighted_score" in shown
-    done = slower.run("rescore", "5..8", "--json").json
+    done = slower("rescore", "5..8", "--json").json
     # Standings of later epochs rest on these, too; with such short windows none of them is final.
     assert (done["epochs"], done["corrections"]) == (4, 0)
     assert done["standings"] >= 4
-    assert slower.run("rescore", "5..8", "--diff", "--json").json["moves"] == []
-    absent = slower.run("rescore", "90..99")
+    assert slower("rescore", "5..8", "--diff", "--json").json["moves"] == []
+    absent = slower("rescore", "90..99")
     assert (absent.code, absent.err.splitlines()[-1]) == (1, "no epoch of 90..99 is stored")
     assert filled_home.processes() == []
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from valmon_pipeline.deployment.processes import answers
+from valmon_pipeline_tests.cli.conftest import InProcess
 from valmon_pipeline_tests.cli.home import Home, Up, wait_until
 from valmon_pipeline_tests.conftest import temporary_home
 
@@ -40,6 +41,12 @@ def up(served_home: Home, ports: tuple[int, int]) -> Iterator[Up]:
     with served_home.up("--epochs", "5..7", "--port", str(ports[0])) as up:
         up.wait_for("Dagster UI:")
         yield up
+
+
+@pytest.fixture
+def beside(up: Up, served_home: Home, valmon_in: Callable[[Home], InProcess]) -> InProcess:
+    """Run a command in this process, beside the service."""
+    return valmon_in(served_home)
 
 
 def test_it_tells_every_phase_in_plain_lines(up: Up) -> None:
@@ -117,13 +124,15 @@ def test_metrics_and_health_are_served(up: Up) -> None:
     assert conditions["node"]
 
 
-def test_status_tells_what_runs_and_what_is_stored(up: Up, served_home: Home) -> None:
+def test_status_tells_what_runs_and_what_is_stored(
+    up: Up, served_home: Home, beside: InProcess
+) -> None:
     status = served_home.run("status", "--json").json
     assert status["up"] is True
     assert status["ui_url"] == up.ui
     assert status["stored"]["first_epoch"] == 5
     assert status["stored"]["epoch_count"] >= 3
-    assert "up, " + up.ui in served_home.run("status").out
+    assert "up, " + up.ui in beside("status").out
 
 
 def test_a_validator_is_shown_epoch_by_epoch(up: Up, served_home: Home) -> None:
@@ -134,34 +143,36 @@ def test_a_validator_is_shown_epoch_by_epoch(up: Up, served_home: Home) -> None:
     assert shown["epochs_not_stored"] == []
 
 
-def test_a_validator_is_shown_with_why_it_earned_less_than_all(up: Up, served_home: Home) -> None:
-    shown = served_home.run("validator", "120", "--epochs", "5..7")
+def test_a_validator_is_shown_with_why_it_earned_less_than_all(beside: InProcess) -> None:
+    shown = beside("validator", "120", "--epochs", "5..7")
     assert shown.out.count("not included") == 3
 
 
-def test_a_validators_ledger_adds_up_over_epochs(up: Up, served_home: Home) -> None:
-    ledger = served_home.run("validator", "17", "--epochs", "5..7", "--ledger", "--json").json
+def test_a_validators_ledger_adds_up_over_epochs(beside: InProcess) -> None:
+    ledger = beside("validator", "17", "--epochs", "5..7", "--ledger", "--json").json
     assert [row["epoch"] for row in ledger["epochs"]] == [5, 6, 7]
     closing = [row["closing_balance"] for row in ledger["epochs"]]
     assert [row["opening_balance"] for row in ledger["epochs"][1:]] == closing[:-1]
-    shown = served_home.run("validator", "17", "--epochs", "5..7", "--ledger")
+    shown = beside("validator", "17", "--epochs", "5..7", "--ledger")
     assert f"{closing[0]:,}" in shown.out
 
 
-def test_a_report_goes_to_the_terminal_or_a_file(up: Up, served_home: Home, tmp_path: Path) -> None:
+def test_a_report_goes_to_the_terminal_or_a_file(
+    up: Up, served_home: Home, beside: InProcess, tmp_path: Path
+) -> None:
     asked = ("report", "--from", "5", "--to", "7")
     shown = served_home.run(*asked)
     assert "Epochs 5..7" in shown.out
-    rows = served_home.run(*asked, "--format", "csv").out.splitlines()
+    rows = beside(*asked, "--format", "csv").out.splitlines()
     assert rows[0].startswith("group,")
     assert rows[-1].startswith("all,")
     page = tmp_path / "report.html"
-    served_home.run(*asked, "--format", "html", "--output", str(page))
+    assert beside(*asked, "--format", "html", "--output", str(page)).code == 0
     assert "Missed by cause" in page.read_text(encoding="utf-8")
 
 
-def test_epochs_that_are_not_stored_are_told(up: Up, served_home: Home) -> None:
-    shown = served_home.run("validator", "17", "--epochs", "99..100")
+def test_epochs_that_are_not_stored_are_told(beside: InProcess) -> None:
+    shown = beside("validator", "17", "--epochs", "99..100")
     assert "nothing is stored about validator 17" in shown.out
     assert "2 of these epochs are not stored, e.g. 99: `valmon backfill 99` reads" in shown.out
 
@@ -197,7 +208,7 @@ def test_another_home_beside_it_is_interrupted_while_it_materializes(
 
 
 def test_after_kill_9_the_next_up_stops_the_leftovers_and_keeps_the_data(
-    up: Up, served_home: Home, ports: tuple[int, int]
+    up: Up, served_home: Home, beside: InProcess, ports: tuple[int, int]
 ) -> None:
     assert up.end(signal.SIGKILL) == -signal.SIGKILL
     leftovers = {line.split()[0] for line in served_home.processes()}
@@ -207,7 +218,7 @@ def test_after_kill_9_the_next_up_stops_the_leftovers_and_keeps_the_data(
         assert again.ui.endswith(f":{ports[1]}")
         services = {line.split()[0] for line in served_home.processes() if "postgres" not in line}
         assert not services & leftovers
-        kept = served_home.run("validator", "17", "--epochs", "5..8", "--json").json
+        kept = beside("validator", "17", "--epochs", "5..8", "--json").json
         assert [row["epoch"] for row in kept["epochs"]] == [5, 6, 7, 8]
         assert served_home.run("down").out == "stopped\n"
         assert again.end() == 0
