@@ -6,8 +6,9 @@ For each size an epoch of ``bench.network_sample`` is stored as in live operatio
 a process of its own; beside it, in turns, the limit: COPY of the same bytes into a table without
 anything else (the stream is made beforehand). Then it is read back, as arrays and by SQL.
 
-With ``--day``, a day's 225 epochs of a network of that size are stored, packed and summed up. With
-``--days``, that day is repeated in SQL so many times, and the history of a validator is asked for.
+With ``--day``, a day's 225 epochs of a network of that size are stored, packed and summed up, and
+one of them is read again (``--active --day 1000000`` takes 7 GB of disk). With ``--days``, that day
+is repeated in SQL so many times, and the history of a validator is asked for.
 
 CPU is this process's and the server's. Bytes are per active validator and epoch, indexes included.
 """
@@ -36,7 +37,11 @@ from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.binary_copy import HEADER, TRAILER, copied_rows
 from valmon_pipeline.storage.database import Database, driver_connection
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
-from valmon_pipeline.storage.epoch_partitions import ensure_partitions, partition_of
+from valmon_pipeline.storage.epoch_partitions import (
+    ensure_partitions,
+    partition_of,
+    swap_partition,
+)
 from valmon_pipeline.storage.network_days import NETWORK_DAYS, sum_up_network_day
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.network_packing import gather_outcomes, pack_span
@@ -192,15 +197,27 @@ def a_day(bench: Bench, active: int) -> bool:
     outcomes = bench.bytes_of("network_outcomes") / each
     full = bench.bytes_of(TILES) / each
     day = day_of_epoch(network, 0)
+    _forget_peak()
+    before, wal = _peak_mb(), _wal_mb(bench)
     packing = bench.cpu(partial(pack_span, bench.warehouse, range(SPAN)))
+    peak, wal = _peak_mb(), _wal_mb(bench) - wal
     packed = bench.bytes_of(TILES) / each
     summing = bench.cpu(partial(sum_up_network_day, bench.warehouse, day, range(SPAN)))
     days = bench.bytes_of(NETWORK_DAYS) / each
+    middle = SPAN // 2
+    everything = sum(bench.cpu(partial(bench.warehouse.read_network_epoch, middle)))
+    rewards = f"SELECT sum(total_reward) FROM network_validators WHERE epoch = {middle}"
+    without_balance = sum(bench.cpu(partial(bench.execute, rewards)))
     print(f"\nA day of {SPAN} epochs of {active:,} active validators")
     print(
         f"  tiles {full:.1f} bytes, outcomes {outcomes:.1f}; packed with {packing[0]:.1f} s of CPU "
         f"here and {packing[1]:.1f} s in PostgreSQL, summed up with {summing[0]:.1f} and "
         f"{summing[1]:.1f} s"
+    )
+    print(
+        f"  packing: memory peak {peak:.0f} MB, {before:.0f} MB before; {wal:.0f} MB of WAL; epoch "
+        f"{middle} read back with {everything:.1f} s of CPU, its rewards alone in SQL with "
+        f"{without_balance:.1f} s"
     )
     print(f"  packed {packed + outcomes:.1f} bytes (no target)")
     print(f"  packed tiles {packed:.1f} bytes (target: at most {GOAL_BYTES_PACKED})")
@@ -236,7 +253,8 @@ def days(bench: Bench, active: int, count: int) -> bool:
             )
             bench.execute(f"INSERT INTO {table} SELECT {columns} FROM {table} WHERE epoch < {SPAN}")
         with bench.database.transaction("gather outcomes") as connection:
-            gather_outcomes(connection, SCHEMA, range(shift, shift + SPAN))
+            gathered = gather_outcomes(connection, SCHEMA, range(shift, shift + SPAN))
+            swap_partition(connection, SCHEMA, *gathered)
     chosen = np.random.default_rng(5).choice(
         np.flatnonzero(network_epoch(1, active).active), ROUNDS, replace=False
     )
@@ -259,6 +277,17 @@ def days(bench: Bench, active: int, count: int) -> bool:
     print(f"  CPU in SQL {statistics.median(busy):.0f} ms (no target)")
     print(f"  in SQL {summed:.0f} ms (target: at most {GOAL_MILLISECONDS})")
     return summed <= GOAL_MILLISECONDS
+
+
+def _wal_mb(bench: Bench) -> float:
+    """How much has been written to WAL so far."""
+    ((position,),) = bench.execute("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
+    return int(position) / 1e6
+
+
+def _forget_peak() -> None:
+    """Let the peak of this process's memory start from what it has now (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_mb() -> float:

@@ -9,6 +9,7 @@ who reads has to know.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from valmon_pipeline.storage.binary_copy import (
     copied_rows,
 )
 from valmon_pipeline.storage.database import driver_connection
-from valmon_pipeline.storage.epoch_partitions import partition_of, swap_partition
+from valmon_pipeline.storage.epoch_partitions import EpochPartition, partition_of, swap_partition
 from valmon_pipeline.storage.table_reader import Selection, read_table
 from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.tile_blocks import Matrices, blocks_of, read_block
@@ -120,21 +121,26 @@ def pack_span(warehouse: Warehouse, span: range) -> PackedSpan | None:
             .where(table.c.epoch.in_(stored["epoch"].tolist()))
             .values(tile_epoch=span[0], tile_epochs=len(span), tile_validators=PACKED_VALIDATORS)
         )
+        _add_key(connection, schema, packed, TILE_KEY)
+        outcomes = gather_outcomes(connection, schema, span)
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         swap_partition(connection, schema, child, packed)
-        gather_outcomes(connection, schema, span)
+        swap_partition(connection, schema, *outcomes)
     return PackedSpan(span[0], span[-1], len(stored), tiles)
 
 
-def gather_outcomes(connection: sa.Connection, schema: str, span: range) -> None:
-    """Lay the outcomes of a span by their number instead of by epoch, with an index by number.
+def gather_outcomes(
+    connection: sa.Connection, schema: str, span: range
+) -> tuple[EpochPartition, str]:
+    """Lay the outcomes of a span by their number instead of by epoch, with an index by number: in a
+    new table, which is to be swapped for the child.
 
     Numbers go by frequency, so that a validator that does as most do has the same few all day: its
-    outcomes of a day then lie on a few pages instead of one per epoch. Readers of the table wait
-    until the transaction ends.
+    outcomes of a day then lie on a few pages instead of one per epoch.
     """
     child = partition_of(OUTCOMES, span[0], len(span))
-    gathered = sql.Identifier(schema, f"{child.name}_packed")
+    name = f"{child.name}_packed"
+    gathered = sql.Identifier(schema, name)
     driver = driver_connection(connection)
     driver.execute(
         sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)").format(
@@ -146,10 +152,20 @@ def gather_outcomes(connection: sa.Connection, schema: str, span: range) -> None
             gathered, sql.Identifier(schema, child.name)
         )
     )
-    # Before the key is made: of two indexes that would do, PostgreSQL takes the older one.
+    _add_key(connection, schema, name, contract_of(OUTCOMES).key)
+    # After the key: of two indexes that would do, PostgreSQL takes the one made last.
     driver.execute(sql.SQL("CREATE INDEX ON {} (outcome, epoch)").format(gathered))
-    swap_partition(connection, schema, child, f"{child.name}_packed")
-    driver.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, child.name)))
+    driver.execute(sql.SQL("ANALYZE {}").format(gathered))
+    return child, name
+
+
+def _add_key(connection: sa.Connection, schema: str, table: str, key: Sequence[str]) -> None:
+    """Make the key before the table is attached: then nobody waits for it."""
+    driver_connection(connection).execute(
+        sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+            sql.Identifier(schema, table), sql.SQL(", ").join(map(sql.Identifier, key))
+        )
+    )
 
 
 def _copy_packed(
@@ -170,7 +186,8 @@ def _copy_packed(
         Field(firsts.astype(np.int32)),
         *(array_field(_packed(name, found, places, len(span))[anybody]) for name in ARRAYS),
     ]
-    query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+    # Frozen: or else the first reader marks every page, which writes the table to WAL once more.
+    query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
         target, sql.SQL(", ").join(map(sql.Identifier, (*TILE_KEY, *ARRAYS)))
     )
     with driver_connection(connection).cursor() as cursor, cursor.copy(query) as copy:

@@ -36,6 +36,12 @@ SPAN = range(10, 10 + DEVNET.partition_epochs)
 EPOCHS = (10, 11, 14, 19)
 Networks = dict[int, NetworkEpoch]
 
+INDEXES = """
+SELECT indexrelid, substring(pg_get_indexdef(indexrelid) FROM '\\(.*\\)') AS columns
+FROM pg_index JOIN pg_inherits ON inhrelid = indrelid
+WHERE inhparent = '{schema}.network_outcomes'::regclass
+"""
+
 
 def store(warehouse: Warehouse, network: NetworkEpoch, *, finalized: bool = True) -> None:
     frame = sample_frame("network_epochs", network.epoch).assign(finalized=finalized)
@@ -146,6 +152,45 @@ def test_a_span_is_due_when_it_is_over_and_final(warehouse: Warehouse) -> None:
     assert spans_to_pack(warehouse) == []
     store(warehouse, plain_network(12, 20))
     assert spans_to_pack(warehouse) == [SPAN]
+
+
+def test_a_packed_history_is_read_by_the_index_that_lies_as_the_rows_do(
+    warehouse: Warehouse, networks: Networks, database_url: str
+) -> None:
+    pack_span(warehouse, SPAN)
+    # A session of its own: counts that are not published yet are those of the session.
+    with psycopg.connect(database_url) as connection:
+        # The tables are so small that PostgreSQL would read them whole.
+        connection.execute("SET LOCAL enable_seqscan = off")
+        connection.execute("SET LOCAL enable_bitmapscan = off")
+        history = f"SELECT * FROM {warehouse.schema}.network_validator_history(17, 10, 19)"
+        assert len(connection.execute(history.encode()).fetchall()) == len(EPOCHS)
+        query = f"SELECT columns, pg_stat_get_xact_numscans(indexrelid) FROM ({INDEXES}) i"
+        counted = connection.execute(query.format(schema=warehouse.schema).encode()).fetchall()
+    assert {columns for columns, _ in counted} == {"(outcome, epoch)", "(epoch, outcome)"}
+    assert {columns for columns, scans in counted if scans > 0} == {"(outcome, epoch)"}
+
+
+def test_days_packed_before_get_their_index_anew(
+    warehouse: Warehouse, networks: Networks, database_url: str
+) -> None:
+    def history() -> pd.DataFrame:
+        return network_validator_history(warehouse, 17, Span(0, 100))
+
+    def indexes() -> set[int]:
+        query = f"SELECT indexrelid FROM ({INDEXES}) i WHERE columns = '(outcome, epoch)'"
+        with warehouse.database.transaction("list indexes") as connection:
+            rows = connection.exec_driver_sql(query.format(schema=warehouse.schema))
+            return set(rows.scalars())
+
+    pack_span(warehouse, SPAN)
+    before, rows = indexes(), history()
+    migrate.downgrade(database_url, warehouse.schema, "0016")
+    pd.testing.assert_frame_equal(history(), rows)
+    migrate.upgrade(database_url, warehouse.schema)
+    assert len(indexes()) == len(before) == 1
+    assert indexes().isdisjoint(before)
+    pd.testing.assert_frame_equal(history(), rows)
 
 
 @pytest.mark.parametrize("step", ["read_block", "_copy_packed", "swap_partition"])
