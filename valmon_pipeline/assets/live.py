@@ -41,6 +41,9 @@ from valmon_pipeline.storage.warehouse import Warehouse
 
 LOOK_SECONDS: Final = 8.0
 """Most that a look may take with the node; the next one then starts anew."""
+_ANSWER_SHARE: Final = 7 / 8
+"""Of that, what the node may take: so that one that is too slow is named, and the failure counts
+against it, before the look is given up as a whole. Otherwise it would be asked for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class LiveFollower:
 
     async def _look(self) -> LiveReport:
         started = time.monotonic()
-        with deadline(LOOK_SECONDS):
+        with deadline(LOOK_SECONDS * _ANSWER_SHARE):
             async with asyncio.timeout(LOOK_SECONDS), self._open_client() as client:
                 reader = await EpochReader.open(client, self._watch)
                 warehouse = self._bound(reader)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import pytest
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from valmon_pipeline.assets import live_reader
-from valmon_pipeline.assets.live import LiveReport
+from valmon_pipeline.assets import live, live_reader
+from valmon_pipeline.assets.live import LiveFollower, LiveReport
 from valmon_pipeline.assets.live_reader import MAX_SLOTS_PER_LOOK
 from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.beacon.breaker_file import BreakerFile
+from valmon_pipeline.beacon.client import NodeOptions
+from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.errors import (
     BeaconUnreachableError,
@@ -314,6 +318,28 @@ def test_a_node_that_is_away_stores_nothing(open_chain: OpenChain, tables: Wareh
     with pytest.raises(BeaconUnreachableError):
         follow(open_chain(276, lambda request: Response(status_code=503)), tables, [276])
     assert tables.read("chain_head").empty
+
+
+async def _silence() -> AsyncIterator[bytes]:
+    await asyncio.sleep(60)
+    yield b""
+
+
+def test_a_node_that_is_well_but_too_slow_for_a_look_is_named_and_remembered(
+    open_chain: OpenChain, tables: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(request: Request) -> Response | None:
+        return StreamingResponse(_silence()) if "/headers/" in request.url.path else None
+
+    monkeypatch.setattr(live, "LOOK_SECONDS", 4.0)
+    chain, breakers = open_chain(180, faults=slow), BreakerFile()
+    chain.go_to(180)
+    nodes = NodePool([NodeOptions(chain.url, timeout_seconds=60)], breakers=breakers)
+    follower = LiveFollower(nodes, lambda: tables, ALL, 1)
+    with pytest.raises(BeaconUnreachableError, match=f"headers/head of {chain.url}: no answer"):
+        follower.look()
+    breaker = breakers.read()[chain.url]
+    assert (breaker.failures, breaker.in_use) == (1, True)
 
 
 def test_another_network_is_refused(open_chain: OpenChain, tables: Warehouse) -> None:
