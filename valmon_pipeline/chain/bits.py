@@ -44,10 +44,5 @@ def decode_bitvector(data: bytes, length: int) -> BoolArray:
     return bits[:length]
 
 
-def count_bitvector(data: bytes, length: int) -> int:
-    """The number of bits set in a bitvector of ``length`` bits; raises as ``decode_bitvector``."""
-    return int(np.count_nonzero(decode_bitvector(data, length)))
-
-
 def _unpack(data: bytes) -> BoolArray:
     return np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little").astype(np.bool_)

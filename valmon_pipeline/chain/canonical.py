@@ -62,12 +62,6 @@ class CanonicalChain:
             parent_root=headers[0].parent_root if headers else None,
         )
 
-    def has_block(self, slot: int) -> bool:
-        """Whether ``slot`` of the window has a canonical block."""
-        self._require_in_window(slot)
-        row = int(np.searchsorted(self.slot, slot))
-        return row < len(self.slot) and int(self.slot[row]) == slot
-
     def root_at(self, slot: int) -> bytes:
         """The canonical root at ``slot`` of the window: of its block or of the last one before.
 

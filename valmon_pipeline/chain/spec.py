@@ -15,7 +15,6 @@ from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.spec_values import SpecReader
 from valmon_pipeline.errors import ChainRuleViolationError, UnsupportedForkError
 
-_MS_PER_DAY: Final = 86_400_000
 _FORK_EPOCH_SUFFIX: Final = "_FORK_EPOCH"
 
 _INACTIVITY_PENALTY_QUOTIENT: Final = {
@@ -187,16 +186,6 @@ class ChainSpec:
     def epoch_duration_ms(self) -> int:
         """Length of an epoch in milliseconds."""
         return self.slots_per_epoch * self.slot_duration_ms
-
-    @property
-    def epoch_seconds(self) -> float:
-        """Length of an epoch in seconds; use ``epoch_duration_ms`` where it must be exact."""
-        return self.epoch_duration_ms / 1000
-
-    def epochs_per_day(self) -> int | None:
-        """Epochs in a UTC day (225 on mainnet); None if a day is not a whole number of epochs."""
-        epochs, remainder = divmod(_MS_PER_DAY, self.epoch_duration_ms)
-        return epochs if remainder == 0 else None
 
     def slot_start_ms(self, genesis_time: int, slot: int) -> int:
         """Start of ``slot`` in milliseconds since 1970; ``genesis_time`` is in seconds."""

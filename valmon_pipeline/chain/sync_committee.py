@@ -15,7 +15,7 @@ from valmon_pipeline.chain.blocks import Block
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.rewards import base_reward_per_increment
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.chain.weights import PROPOSER_WEIGHT, SYNC_REWARD_WEIGHT, WEIGHT_DENOMINATOR
+from valmon_pipeline.chain.weights import SYNC_REWARD_WEIGHT, WEIGHT_DENOMINATOR
 from valmon_pipeline.errors import ChainRuleViolationError
 
 
@@ -87,9 +87,3 @@ def sync_participant_reward(spec: ChainSpec, total_active_balance: int) -> int:
         // spec.slots_per_epoch
         // spec.sync_committee_size
     )
-
-
-def proposer_sync_reward(spec: ChainSpec, total_active_balance: int) -> int:
-    """Gwei the proposer earns for each set bit of the block's sync aggregate."""
-    participant = sync_participant_reward(spec, total_active_balance)
-    return participant * PROPOSER_WEIGHT // (WEIGHT_DENOMINATOR - PROPOSER_WEIGHT)

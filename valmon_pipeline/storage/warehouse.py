@@ -270,43 +270,6 @@ class Warehouse:
             self._copy(connection, table, ready)
         return len(ready)
 
-    def upsert(self, table: str, frame: pd.DataFrame) -> int:
-        """Store the rows of ``frame`` in ``table``, which must not be split by epoch, replacing
-        those with the same keys and leaving the others; rows stored.
-
-        Raises:
-            ContractViolationError: the frame breaks its contract.
-            StorageError: the database refuses; the table is as it was before.
-        """
-        ready = self._whole(table, frame)
-        contract = contract_of(table)
-        with self.database.transaction(f"store rows of {table}") as connection:
-            lock_for_transaction(connection, f"{self.schema}.{table}")
-            cursor = driver_connection(connection)
-            target = sql.Identifier(self.schema, table)
-            incoming = sql.Identifier(f"incoming_{table}")
-            cursor.execute(
-                sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(incoming, target)
-            )
-            self._copy_into(connection, incoming, ready)
-            updates = [name for name in contract.columns if name not in contract.key]
-            cursor.execute(
-                sql.SQL(
-                    "INSERT INTO {} ({columns}) SELECT {columns} FROM {} "
-                    "ON CONFLICT ({}) DO UPDATE SET {}"
-                ).format(
-                    target,
-                    incoming,
-                    _names(contract.key),
-                    sql.SQL(", ").join(
-                        sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name))
-                        for name in updates
-                    ),
-                    columns=_names(contract.columns),
-                )
-            )
-        return len(ready)
-
     def read(
         self,
         table: str,
@@ -465,12 +428,8 @@ class Warehouse:
         driver_connection(connection).execute(query, parameters)
 
     def _copy(self, connection: sa.Connection, target: str, frame: pd.DataFrame) -> None:
-        self._copy_into(connection, sql.Identifier(self.schema, target), frame)
-
-    @staticmethod
-    def _copy_into(connection: sa.Connection, target: sql.Identifier, frame: pd.DataFrame) -> None:
         query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-            target, _names(list(frame.columns))
+            sql.Identifier(self.schema, target), _names(list(frame.columns))
         )
         with driver_connection(connection).cursor() as cursor, cursor.copy(query) as copy:
             for piece in binary_copy(frame):

@@ -23,9 +23,6 @@ def headers(slots: Sequence[int], parent: int = 7) -> list[BlockHeader]:
 
 def test_a_skipped_slot_has_the_root_of_the_block_before() -> None:
     chain = CanonicalChain.from_headers(headers([9, 12]), first_slot=8, last_slot=15)
-    assert [chain.has_block(slot) for slot in range(8, 16)] == [
-        slot in (9, 12) for slot in range(8, 16)
-    ]
     assert chain.root_at(8) == root(7)
     assert chain.root_at(9) == chain.root_at(11) == root(9)
     assert chain.root_at(12) == chain.root_at(15) == root(12)
@@ -35,7 +32,6 @@ def test_a_skipped_slot_has_the_root_of_the_block_before() -> None:
 
 def test_a_window_without_blocks_knows_no_roots() -> None:
     chain = CanonicalChain.from_headers([], first_slot=8, last_slot=15)
-    assert not chain.has_block(8)
     assert chain.next_block_slot(np.array([8, 15])).tolist() == [-1, -1]
     with pytest.raises(ChainRuleViolationError, match=r"no block in slots 8…15"):
         chain.root_at(8)
@@ -59,8 +55,6 @@ def test_nothing_is_said_about_slots_outside_the_window(slot: int) -> None:
     chain = CanonicalChain.from_headers(headers([9]), first_slot=8, last_slot=15)
     with pytest.raises(ChainRuleViolationError, match="outside the window"):
         chain.root_at(slot)
-    with pytest.raises(ChainRuleViolationError, match="outside the window"):
-        chain.has_block(slot)
 
 
 def test_the_next_block_is_not_asked_for_before_the_window() -> None:

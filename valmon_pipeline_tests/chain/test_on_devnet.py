@@ -17,7 +17,6 @@ from valmon_pipeline.chain.rewards import (
 )
 from valmon_pipeline.chain.status import ValidatorStatus, is_active, is_eligible, validator_status
 from valmon_pipeline.chain.sync_committee import (
-    proposer_sync_reward,
     sync_participant_reward,
     sync_participation,
 )
@@ -169,5 +168,3 @@ def test_sync_rewards_follow_from_sync_bits(epoch: int) -> None:
         net = ((part.participated - part.missed) * seat).tolist()
         ours = dict(zip(part.validator_index.tolist(), net, strict=True))
         assert ours == recording.sync_rewards(block.slot)
-        proposer = int(part.participated.sum()) * proposer_sync_reward(spec, active_balance)
-        assert proposer == recording.block_rewards(block.slot)["sync_aggregate"]

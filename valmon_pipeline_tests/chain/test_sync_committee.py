@@ -6,7 +6,6 @@ import pytest
 from valmon_pipeline.chain.blocks import Block
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.sync_committee import (
-    proposer_sync_reward,
     sync_participant_reward,
     sync_participation,
 )
@@ -24,7 +23,6 @@ def block(bits: bytes | None) -> Block:
 
 def test_amounts_worked_by_hand() -> None:
     assert sync_participant_reward(MAINNET, 34_000_000 * ETH) == 22_502
-    assert proposer_sync_reward(MAINNET, 34_000_000 * ETH) == 3_214
 
 
 def test_seats_are_counted_not_validators() -> None:

@@ -394,14 +394,6 @@ def test_a_column_that_is_not_there_is_named(warehouse: Warehouse) -> None:
         warehouse.read("blocks", columns=["epoch", "colour"])
 
 
-def test_upsert_replaces_same_keys_and_keeps_the_others(warehouse: Warehouse) -> None:
-    frame = sample_frame("check_results", rows=6)
-    warehouse.upsert("check_results", frame)
-    changed = frame.head(2).assign(detail="again")
-    assert warehouse.upsert("check_results", changed) == 2
-    same(warehouse.read("check_results"), pd.concat([changed, frame.iloc[2:]]))
-
-
 def test_a_schema_belongs_to_one_network(warehouse: Warehouse) -> None:
     assert warehouse.bind_network(DEVNET) == DEVNET
     other = replace(DEVNET, genesis_time=5, genesis_validators_root=bytes(32))
