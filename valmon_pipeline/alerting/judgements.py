@@ -144,8 +144,8 @@ def slashing(facts: EpochFacts, settings: RuleSettings) -> Judgement:
     # Exited and withdrawn validators may have been slashed long ago: their status does not tell.
     gone = after["status"].isin(["withdrawal_possible", "withdrawal_done"]).to_numpy(np.bool_)
     verdict = np.where(slashed & ~was, BAD, np.where(slashed | gone, UNKNOWN, GOOD))
-    slots, lost = _slashing_losses(facts, after)
-    return _judged(after, verdict.astype(np.int8), slashed.astype(np.float64), lost, slots)
+    lost = _slashing_losses(facts, after)
+    return _judged(after, verdict.astype(np.int8), slashed.astype(np.float64), lost)
 
 
 def exit_initiated(facts: EpochFacts, settings: RuleSettings) -> Judgement:
@@ -169,7 +169,7 @@ def balance_drop(facts: EpochFacts, settings: RuleSettings) -> Judgement:
     earned = np.sum([ledger[name].to_numpy(np.int64) for name in names], axis=0, dtype=np.int64)
     lost = np.maximum(-earned, 0)
     opening = ledger["opening_balance"].to_numpy(np.int64)
-    # Of a Python's exact quotient only the comparison with a whole threshold is used.
+    # In double precision: it is compared with a whole threshold and told, never added up.
     parts = np.where(opening > 0, lost * 1e6 / np.maximum(opening, 1), np.nan)
     unknown = np.full(len(parts), facts.leak) & (ledger["slashing"].to_numpy(np.int64) == 0)
     return _judged(ledger, _above(parts, settings, unknown=unknown), parts, lost)
@@ -204,7 +204,7 @@ def below_network(facts: EpochFacts, settings: RuleSettings) -> Judgement:
     ideal = sums["scored_ideal_reward"].to_numpy(np.float64, na_value=np.nan)
     share = np.divide(earned, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
     distance = share - (median[0] if len(median) else np.nan)
-    lost = np.nan_to_num(ideal - earned).astype(np.int64)
+    lost = _gwei(sums["scored_ideal_reward"] - sums["scored_reward"])
     verdict = _below(distance, settings, unknown=np.full(len(distance), facts.leak))
     return _of_groups(sums, verdict, distance, lost)
 
@@ -312,11 +312,11 @@ def _rows_of(known: Int64Array, wanted: Int64Array) -> tuple[Int64Array, BoolArr
     return at[inside].astype(np.int64), inside
 
 
-def _slashing_losses(facts: EpochFacts, after: pd.DataFrame) -> tuple[Int64Array, Int64Array]:
-    """Slot (unknown here) and initial penalty of each validator, by the ledger."""
+def _slashing_losses(facts: EpochFacts, after: pd.DataFrame) -> Int64Array:
+    """The initial penalty of each validator in gwei, by the ledger."""
     validators = after["validator_index"].to_numpy(np.int64)
     ledger = facts.tables["balance_ledger"]
     lost = np.zeros(len(validators), np.int64)
     rows, ours = _rows_of(validators, ledger["validator_index"].to_numpy(np.int64))
     lost[rows] = np.maximum(-ledger["slashing"].to_numpy(np.int64)[ours], 0)
-    return np.full(len(validators), -1, np.int64), lost
+    return lost
