@@ -154,9 +154,11 @@ def _delete_keys(
         )
         events = connection.execute(
             sa.text(
-                "DELETE FROM event_logs WHERE asset_key LIKE :prefix AND partition = ANY(:keys)"
+                "DELETE FROM event_logs "
+                "WHERE starts_with(asset_key, :prefix) AND partition = ANY(:keys)"
             ),
-            {"prefix": f'["{network}", %', "keys": keys},
+            # Not LIKE: to it, the _ of a network's name is any character.
+            {"prefix": f'["{network}", ', "keys": keys},
         ).rowcount
     return len(keys), events
 

@@ -134,6 +134,15 @@ def test_other_networks_keys_are_not_touched(instance: dg.DagsterInstance) -> No
     assert registered_epochs(instance, NETWORK) == [2]
 
 
+def test_other_networks_events_are_not_touched_however_alike_their_names(
+    instance: dg.DagsterInstance,
+) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition="0000001"))
+    register_epochs(instance, "test_et", [1, 2])
+    prune(instance, "test_et", older_than=datetime.now(UTC) - timedelta(days=1), first_epoch=2)
+    assert shown(instance) == {"0000001"}
+
+
 def test_storage_that_is_not_postgres_is_refused() -> None:
     with (
         dg.DagsterInstance.ephemeral() as ephemeral,
