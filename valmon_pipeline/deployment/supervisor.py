@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -123,7 +123,8 @@ def take_down(installation: Installation, seconds: float = 180.0) -> bool:
             )
         if time.monotonic() >= ask_again:
             # Repeated, should one be lost in a library; those after the first are ignored.
-            os.kill(state.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended since its lock was looked at
+                os.kill(state.pid, signal.SIGTERM)
             ask_again = time.monotonic() + _REPEAT_SECONDS
         time.sleep(_POLL_SECONDS)
     return True

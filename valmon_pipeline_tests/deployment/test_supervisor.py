@@ -129,6 +129,17 @@ def test_a_supervisor_is_taken_down_and_waited_for(home: Installation) -> None:
     process.communicate()
 
 
+def test_a_supervisor_that_ends_just_before_it_is_told_to_is_down(
+    home: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    UpState(ended.pid, "devnet", None, None, {}).write(home.state_file)
+    held = iter([True, True, False])
+    monkeypatch.setattr("valmon_pipeline.deployment.file_lock.is_held", lambda _: next(held))
+    assert take_down(home)
+
+
 def test_a_supervisor_that_does_not_stop_is_told_with_what_to_do(home: Installation) -> None:
     process = claim_elsewhere(home, "signal.SIG_IGN")
     with pytest.raises(ProcessFailedError, match=f"kill -9 {process.pid}"):
