@@ -22,6 +22,7 @@ from valmon_pipeline.cli.application import (
 from valmon_pipeline.cli.backfill import check_node, dagster_ready, run_epochs
 from valmon_pipeline.cli.reports import print_summary
 from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
+from valmon_pipeline.deployment.databases import EmbeddedServerGuard
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.processes import stop_all
 from valmon_pipeline.deployment.services import DagsterServices, metrics_server, replay_node
@@ -97,7 +98,7 @@ def up(
         say(f"Metrics: {metrics_url}/metrics")
         say(f"Dagster UI: {services.ui_url}   (Ctrl-C stops everything)", style="bold")
         try:
-            services.watch(also=watched)
+            services.watch(also=watched, check=EmbeddedServerGuard(installation, mention).check)
         except KeyboardInterrupt:
             mention("Stopping …")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,7 @@ from valmon_pipeline.storage.database import redacted
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 
 USERS_LOCK: Final = "database.lock"
+GUARD_PATIENCE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,52 @@ def embedded_server(installation: Installation) -> Iterator[EmbeddedPostgres]:
             file_lock.release(users)
             if file_lock.try_hold(users):
                 server.stop()
+
+
+class EmbeddedServerGuard:
+    """Starts the embedded server again should it end by itself, e.g. be killed for its memory.
+
+    A configured server is not ours to start. ``tell`` is told what happened.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        tell: Callable[[str], None],
+        *,
+        patience_seconds: float = GUARD_PATIENCE_SECONDS,
+    ) -> None:
+        embedded = installation.settings.database.url is None
+        self._server = EmbeddedPostgres(installation.home) if embedded else None
+        self._tell = tell
+        self._patience_seconds = patience_seconds
+        self._ended_at: float | None = None
+
+    def check(self) -> None:
+        """Look once; cheap while all is well.
+
+        What a killed server leaves behind may still be ending, so that starting it fails for a
+        while; the next looks try again.
+
+        Raises:
+            StorageError: it could not be started again in time.
+        """
+        if self._server is None or not self._server.has_ended():
+            return
+        if self._ended_at is None:
+            self._ended_at = time.monotonic()
+            self._tell(
+                f"PostgreSQL ended by itself, see {self._server.log_path}: starting it again"
+            )
+        try:
+            with uninterrupted():
+                self._server.start()
+        except StorageError:
+            if time.monotonic() - self._ended_at >= self._patience_seconds:
+                raise
+            return
+        self._ended_at = None
+        self._tell("PostgreSQL runs again")
 
 
 def prepare_configured_database(installation: Installation) -> None:

@@ -156,16 +156,19 @@ class DagsterServices:
         for process in self.processes:
             process.require_running()
 
-    def watch(self, also: Sequence[ManagedProcess] = ()) -> NoReturn:
+    def watch(
+        self, also: Sequence[ManagedProcess] = (), check: Callable[[], None] = lambda: None
+    ) -> NoReturn:
         """Return only by an exception: one of them, or ``also``, ended by itself, or a signal.
 
-        Meanwhile their logs are kept from growing without end.
+        Meanwhile their logs are kept from growing without end, and ``check`` is called every time.
         """
         watched = (*self.processes, *also)
         while True:
             for process in watched:
                 process.require_running()
                 process.bound_log()
+            check()
             time.sleep(_WATCH_SECONDS)
 
     def stop(self) -> None:

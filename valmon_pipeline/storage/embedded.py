@@ -130,6 +130,11 @@ class EmbeddedPostgres:
             return False
         return True
 
+    def has_ended(self) -> bool:
+        """Whether there is no server process: one that just takes no connections is not gone."""
+        postmaster = self._postmaster()
+        return postmaster is None or not _is_postgres(postmaster.pid)
+
     def ensure_database(self, name: str) -> None:
         """Create the database ``name`` unless it exists."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from valmon_pipeline.deployment.databases import (
+    EmbeddedServerGuard,
     embedded_server,
     prepare_configured_database,
     require_dagster_database,
@@ -66,6 +70,54 @@ def test_the_embedded_server_runs_as_long_as_somebody_uses_it(postgres_home: Pat
             assert second == first
         assert server.is_running()
     assert not server.is_running()
+
+
+def test_a_server_that_is_killed_is_started_again_and_told(postgres_home: Path) -> None:
+    told: list[str] = []
+    guard = EmbeddedServerGuard(installation(postgres_home), told.append)
+    with embedded_server(installation(postgres_home)) as server:
+        guard.check()
+        assert told == []
+        kill_server(server)
+        deadline = time.monotonic() + 60
+        while not server.is_running():
+            assert time.monotonic() < deadline
+            guard.check()
+            time.sleep(0.05)
+        guard.check()
+        server.ensure_database("valmon")
+    assert len(told) == 2
+    assert f"ended by itself, see {server.log_path}" in told[0]
+    assert told[1] == "PostgreSQL runs again"
+
+
+def test_a_server_that_cannot_be_started_again_is_given_up_with_the_reason(
+    postgres_home: Path,
+) -> None:
+    guard = EmbeddedServerGuard(installation(postgres_home), lambda _: None, patience_seconds=0)
+    with embedded_server(installation(postgres_home)) as server:
+        kill_server(server)
+        version = server.data_directory / "PG_VERSION"
+        ours = version.read_text()
+        version.write_text("9.6\n")
+        with pytest.raises(StorageError, match=r"was made by PostgreSQL 9\.6"):
+            guard.check()
+        version.write_text(ours)
+
+
+def test_a_configured_server_is_not_ours_to_start(tmp_path: Path) -> None:
+    home = with_database(tmp_path, "postgresql://127.0.0.1:1/none")
+    EmbeddedServerGuard(home, pytest.fail).check()
+    assert not (tmp_path / "postgres").exists()
+
+
+def kill_server(server: EmbeddedPostgres) -> None:
+    pid = int((server.data_directory / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while not server.has_ended():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_who_leaves_last_stops_it_whoever_started_it(postgres_home: Path) -> None:
