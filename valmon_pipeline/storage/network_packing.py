@@ -186,8 +186,7 @@ def _copy_packed(
         Field(firsts.astype(np.int32)),
         *(array_field(_packed(name, found, places, len(span))[anybody]) for name in ARRAYS),
     ]
-    # Frozen: or else the first reader marks every page, which writes the table to WAL once more.
-    query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(
+    query = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
         target, sql.SQL(", ").join(map(sql.Identifier, (*TILE_KEY, *ARRAYS)))
     )
     with driver_connection(connection).cursor() as cursor, cursor.copy(query) as copy:
