@@ -171,7 +171,8 @@ def _unfit(
         return NodeState.UNREACHABLE if unreachable else NodeState.UNUSABLE, str(one.error)
     if expected is not None and one.identity.network != expected:
         return NodeState.OTHER_NETWORK, (
-            f"it is of another network: {_differences(one.identity.network, expected)}"
+            f"it is of another network: {_differences(one.identity.network, expected)}; "
+            "configure a node of the network that is stored, or another `network` for this one"
         )
     if reference is not None and (
         different := _different_constants(one.identity.spec, reference.spec, one.sync.head_slot)

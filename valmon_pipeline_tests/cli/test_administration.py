@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from valmon_pipeline.cli import app
+from valmon_pipeline.cli.application import errors, output
 from valmon_pipeline.storage import migrate
 from valmon_pipeline_tests.cli.conftest import InProcess
 from valmon_pipeline_tests.cli.home import Home
@@ -78,6 +79,11 @@ def test_all_mistakes_of_a_wrong_configuration_are_listed_at_once(
         assert done.code == 2
         for place in ("line 1", "validaters", "line 2", "worker_pool_size", "line 3", "network"):
             assert place in done.err
+
+
+def test_labels_are_printed_as_they_are() -> None:
+    for console in (output, errors):
+        assert console.render_str("operator:a: 3 validators").plain == "operator:a: 3 validators"
 
 
 def test_a_configuration_file_that_is_missing_is_named(valmon: InProcess, tmp_path: Path) -> None:
