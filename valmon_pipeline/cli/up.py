@@ -98,7 +98,13 @@ def up(
         say(f"Metrics: {metrics_url}/metrics")
         say(f"Dagster UI: {services.ui_url}   (Ctrl-C stops everything)", style="bold")
         try:
-            services.watch(also=watched, check=EmbeddedServerGuard(installation, mention).check)
+            services.watch(
+                also=watched,
+                checks=[
+                    EmbeddedServerGuard(installation, mention).check,
+                    services.code_worker_guard(mention).check,
+                ],
+            )
         except KeyboardInterrupt:
             mention("Stopping …")
 

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from typing import Final, NoReturn
 
 import httpx
+from dagster._grpc.client import DagsterGrpcClient
 
+from valmon_pipeline.deployment.code_worker import CodeWorkerGuard
 from valmon_pipeline.deployment.environment import CODE_SERVER_HOST, CODE_SERVER_PORT
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.json_lines import command_in_json
@@ -156,19 +158,24 @@ class DagsterServices:
         for process in self.processes:
             process.require_running()
 
+    def code_worker_guard(self, tell: Callable[[str], None]) -> CodeWorkerGuard:
+        """Keeps the code server's worker alive, see there."""
+        return CodeWorkerGuard(DagsterGrpcClient(port=self._code_port, host=_LOOPBACK), tell)
+
     def watch(
-        self, also: Sequence[ManagedProcess] = (), check: Callable[[], None] = lambda: None
+        self, also: Sequence[ManagedProcess] = (), checks: Sequence[Callable[[], None]] = ()
     ) -> NoReturn:
         """Return only by an exception: one of them, or ``also``, ended by itself, or a signal.
 
-        Meanwhile their logs are kept from growing without end, and ``check`` is called every time.
+        Meanwhile their logs are kept from growing without end, and ``checks`` are made each time.
         """
         watched = (*self.processes, *also)
         while True:
             for process in watched:
                 process.require_running()
                 process.bound_log()
-            check()
+            for check in checks:
+                check()
             time.sleep(_WATCH_SECONDS)
 
     def stop(self) -> None:
