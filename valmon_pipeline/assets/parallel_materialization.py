@@ -184,12 +184,8 @@ class _Run:
 
     def step(self) -> None:
         """Take what has come in, waiting a moment for something to come."""
-        for connection in wait(list(self._workers), _POLL_SECONDS):
-            assert isinstance(connection, Connection)
-            worker = self._workers[connection]
-            try:
-                message: Message = connection.recv()
-            except (EOFError, ConnectionResetError):
+        for worker, message in self._received():
+            if message is None:
                 self._lose(worker)
             else:
                 self._take(worker, message)
@@ -201,18 +197,25 @@ class _Run:
             worker.let_end()
         ends = time.monotonic() + STOP_SECONDS
         while self._workers and time.monotonic() < ends:
-            for connection in wait(list(self._workers), _POLL_SECONDS):
-                assert isinstance(connection, Connection)
-                worker = self._workers[connection]
-                try:
-                    message: Message = connection.recv()
-                except (EOFError, ConnectionResetError):
-                    del self._workers[connection]
-                else:
-                    # Whoever is told may say again that it has had enough.
-                    with suppress(asyncio.CancelledError):
-                        self._take(worker, message)
+            for worker, message in self._received():
+                if message is None:
+                    del self._workers[worker.connection]
+                    continue
+                # Whoever is told may say again that it has had enough.
+                with suppress(asyncio.CancelledError):
+                    self._take(worker, message)
         self.outcome.stored.sort()
+
+    def _received(self) -> Iterator[tuple[_Worker, Message | None]]:
+        """What has come in within a moment; None from a worker that hung up."""
+        for connection in wait(list(self._workers), _POLL_SECONDS):
+            assert isinstance(connection, Connection)
+            message: Message | None
+            try:
+                message = connection.recv()
+            except (EOFError, ConnectionResetError):
+                message = None
+            yield self._workers[connection], message
 
     def _take(self, worker: _Worker, message: Message) -> None:
         if isinstance(message, EpochReport):
