@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Annotated, Any
@@ -35,6 +36,10 @@ def metrics(
         int | None,
         typer.Option(min=0, max=HIGHEST_PORT, help="Port to listen on. Default: metrics.port."),
     ] = None,
+    descriptor: Annotated[
+        int | None,
+        typer.Option(hidden=True, help="Of a socket that listens already."),
+    ] = None,
 ) -> None:
     """Serve /metrics for Prometheus, /healthz and /readyz, until Ctrl-C.
 
@@ -64,7 +69,12 @@ def metrics(
         if settings.logs.as_json:
             use_json_logs(secrets_of(settings))
             log_config = None
-        with listening_socket(host, chosen) as listening:
+        bound = (
+            listening_socket(host, chosen)
+            if descriptor is None
+            else socket.socket(fileno=descriptor)
+        )
+        with bound as listening:
             url = f"{address_of(listening)}/metrics"
             if settings.logs.as_json:
                 logger.info("serving %s", url)

@@ -24,7 +24,6 @@ from valmon_pipeline.cli.reports import print_summary
 from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.deployment.databases import EmbeddedServerGuard
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.deployment.processes import stop_all
 from valmon_pipeline.deployment.services import DagsterServices, metrics_server, replay_node
 from valmon_pipeline.deployment.supervisor import claimed_home
 from valmon_pipeline.devnet import RECORDING_PATH
@@ -84,10 +83,9 @@ def up(
         stack.callback(services.stop)
         with working_on("Starting Dagster"):
             services.start()
-        metrics, metrics_url = metrics_server(installation, os.environ)
-        stack.callback(stop_all, [metrics])
-        metrics.start()
-        claim.started(metrics)
+        metrics, metrics_url = stack.enter_context(
+            metrics_server(installation, os.environ, claim.started)
+        )
         claim.metrics_are_at(metrics_url)
         watched.append(metrics)
         if epochs != "none":

@@ -82,6 +82,7 @@ def run(process: str, command: Sequence[str], redact: Redactor) -> int:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        close_fds=False,  # a socket we were given to inherit is for the command
     )
     assert child.stdout is not None
     for line in child.stdout:

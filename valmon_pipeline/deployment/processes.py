@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from valmon_pipeline.deployment import file_lock
+from valmon_pipeline.deployment.listening import LOOPBACK, socket_at
 from valmon_pipeline.errors import ValmonError
 
 STOP_SECONDS: Final = 20.0
@@ -32,13 +33,15 @@ class ProcessFailedError(ValmonError):
 class ManagedProcess:
     """One child in a session of its own: Ctrl-C in a terminal reaches only the supervisor.
 
-    Its log is locked while it, or anything it started, lives.
+    Its log is locked while it, or anything it started, lives. ``listening`` is a socket that it
+    takes over: it inherits the descriptor, and ours is closed as soon as it runs.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     log: Path
+    listening: socket.socket | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -65,7 +68,10 @@ class ManagedProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=[] if self.listening is None else [self.listening.fileno()],
             )
+        if self.listening is not None:
+            self.listening.close()
 
     def require_running(self) -> None:
         """Raise ProcessFailedError, with the end of its log, if the process has ended."""
@@ -145,24 +151,20 @@ def stop_groups(remaining: Callable[[], Sequence[int]], seconds: float = STOP_SE
 
 
 def free_port(preferred: int | None = None) -> int:
-    """``preferred`` if nothing listens there, else any free port of the loopback interface."""
-    for candidate in ([preferred] if preferred else []) + [0]:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-            port: int = probe.getsockname()[1]
-            return port
-    raise ProcessFailedError("this machine has no free port")
+    """``preferred`` if nothing listens there, else any free port of the loopback interface.
+
+    For programs that cannot be given a socket: until they listen, somebody else may take it.
+    """
+    with socket_at(preferred) as found:
+        port: int = found.getsockname()[1]
+        return port
 
 
 def answers(port: int) -> bool:
     """Whether something accepts connections on a port of the loopback interface."""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def _signal_group(group: int, number: int) -> None:

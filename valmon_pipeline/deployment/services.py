@@ -16,6 +16,7 @@ from valmon_pipeline.deployment.code_worker import CodeWorkerGuard
 from valmon_pipeline.deployment.environment import CODE_SERVER_HOST, CODE_SERVER_PORT
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.json_lines import command_in_json
+from valmon_pipeline.deployment.listening import LOOPBACK, address_of, socket_at
 from valmon_pipeline.deployment.processes import (
     ManagedProcess,
     answers,
@@ -24,7 +25,6 @@ from valmon_pipeline.deployment.processes import (
 )
 
 START_SECONDS: Final = 90.0
-_LOOPBACK: Final = "127.0.0.1"
 _WATCH_SECONDS: Final = 1.0
 
 Started = Callable[[ManagedProcess], None]
@@ -47,27 +47,35 @@ def replay_node(
         process.start()
         started(process)
         process.wait_until(lambda: answers(port), START_SECONDS)
-        yield process, f"http://{_LOOPBACK}:{port}"
+        yield process, f"http://{LOOPBACK}:{port}"
     finally:
         stop_all([process])
 
 
+@contextmanager
 def metrics_server(
-    installation: Installation, environment: Mapping[str, str]
-) -> tuple[ManagedProcess, str]:
-    """The server of /metrics, /healthz and /readyz, not started yet, and its address.
+    installation: Installation, environment: Mapping[str, str], started: Started
+) -> Iterator[tuple[ManagedProcess, str]]:
+    """The server of /metrics, /healthz and /readyz, as a process; yields it with its address.
 
     It takes ``metrics.port`` if that is free.
     """
-    port = free_port(installation.settings.metrics.port)
-    command = [sys.executable, "-m", "valmon_pipeline", "metrics", "--port", str(port)]
+    listening = socket_at(installation.settings.metrics.port)
+    url, descriptor = address_of(listening), str(listening.fileno())
+    command = [sys.executable, "-m", "valmon_pipeline", "metrics"]
     process = ManagedProcess(
         "metrics server",
-        _logged(installation, "metrics", command),
+        _logged(installation, "metrics", [*command, "--descriptor", descriptor]),
         environment,
         installation.logs / "metrics.log",
+        listening,
     )
-    return process, f"http://{_LOOPBACK}:{port}"
+    try:
+        process.start()
+        started(process)
+        yield process, url
+    finally:
+        stop_all([process])
 
 
 def _logged(installation: Installation, name: str, command: Sequence[str]) -> Sequence[str]:
@@ -91,7 +99,7 @@ class DagsterServices:
         self._code_port = free_port()
         environment = {
             **environment,
-            CODE_SERVER_HOST: _LOOPBACK,
+            CODE_SERVER_HOST: LOOPBACK,
             CODE_SERVER_PORT: str(self._code_port),
         }
         as_json = ("--log-format", "json") if installation.settings.logs.as_json else ()
@@ -109,13 +117,13 @@ class DagsterServices:
             "code server",
             "code-server",
             *("dagster", "code-server", "start", "-m", "valmon_pipeline.definitions"),
-            *("--host", _LOOPBACK, "--port", str(self._code_port)),
+            *("--host", LOOPBACK, "--port", str(self._code_port)),
             *as_json,
         )
         self._webserver = process(
             "webserver",
             "webserver",
-            *("dagster_webserver", "-w", workspace, "-h", _LOOPBACK, "-p", str(self._ui_port)),
+            *("dagster_webserver", "-w", workspace, "-h", LOOPBACK, "-p", str(self._ui_port)),
             *as_json,
         )
         self._daemon = process(
@@ -130,7 +138,7 @@ class DagsterServices:
     @property
     def ui_url(self) -> str:
         """Where the Dagster UI is."""
-        return f"http://{_LOOPBACK}:{self._ui_port}"
+        return f"http://{LOOPBACK}:{self._ui_port}"
 
     @property
     def processes(self) -> Sequence[ManagedProcess]:
@@ -160,7 +168,7 @@ class DagsterServices:
 
     def code_worker_guard(self, tell: Callable[[str], None]) -> CodeWorkerGuard:
         """Keeps the code server's worker alive, see there."""
-        return CodeWorkerGuard(DagsterGrpcClient(port=self._code_port, host=_LOOPBACK), tell)
+        return CodeWorkerGuard(DagsterGrpcClient(port=self._code_port, host=LOOPBACK), tell)
 
     def watch(
         self, also: Sequence[ManagedProcess] = (), checks: Sequence[Callable[[], None]] = ()

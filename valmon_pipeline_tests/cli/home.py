@@ -16,8 +16,6 @@ from typing import Any, Final
 
 import httpx
 
-from valmon_pipeline.deployment.processes import free_port
-
 COMMAND_SECONDS: Final = 240.0
 
 
@@ -104,13 +102,11 @@ class Home:
     def up(self, *arguments: str) -> Iterator[Up]:
         """Run ``valmon up``; whatever is left of it at the end is stopped."""
         self.path.mkdir(parents=True, exist_ok=True)
-        # Of two that start at once, both would find the usual port free, and one would end.
-        variables = {"VALMON_METRICS__PORT": str(free_port()), **self.environment}
         printed = self.path / "printed.txt"
         with printed.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "valmon_pipeline", "up", *arguments],
-                env=variables,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

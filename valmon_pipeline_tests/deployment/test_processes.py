@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from valmon_pipeline.deployment import file_lock
+from valmon_pipeline.deployment.listening import socket_at
 from valmon_pipeline.deployment.processes import (
     ManagedProcess,
     ProcessFailedError,
@@ -182,6 +183,28 @@ def test_children_get_our_environment_and_their_own(
     process = nursery.start("import os; print(os.environ['INHERITED'], os.environ['OWN'])", OWN="2")
     ended(process)
     assert process.log.read_text() == "1 2\n"
+
+
+def test_a_child_takes_over_a_socket_that_nobody_could_take_meanwhile(tmp_path: Path) -> None:
+    listening = socket_at(None)
+    port, descriptor = listening.getsockname()[1], str(listening.fileno())
+    assert free_port(port) != port
+    program = (
+        "import socket, sys; taken = socket.socket(fileno=int(sys.argv[1])); "
+        "print('ready', flush=True); taken.accept()[0].sendall(b'hello')"
+    )
+    process = ManagedProcess(
+        "server", [sys.executable, "-c", program, descriptor], {}, tmp_path / "log", listening
+    )
+    try:
+        process.start()
+        process.wait_until(lambda: "ready" in process.log.read_text(), 20)
+        with socket.create_connection(("127.0.0.1", port), 20) as connection:
+            assert connection.recv(16) == b"hello"
+        ended(process)
+        assert not answers(port)
+    finally:
+        stop_all([process], 0)
 
 
 def test_the_preferred_port_is_taken_if_nobody_has_it() -> None:
