@@ -1,4 +1,5 @@
-"""Each alert rule as an asset check: what it found in the epochs that a run evaluated."""
+"""Each alert rule as an asset check: what it found in the epochs that a run evaluated; and one on
+whether people are told of it."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.storage.standings_due import STANDINGS
 
 OFFENDERS_SHOWN: Final = 20
+MESSAGES_CHECK: Final = "alert_messages"
 
 
 def alert_check_specs(network: str) -> Iterator[dg.AssetCheckSpec]:
@@ -25,10 +27,17 @@ def alert_check_specs(network: str) -> Iterator[dg.AssetCheckSpec]:
             description=f"Alert rule: {RULES[kind].title}. See docs/alerts.md.",
             blocking=False,
         )
+    yield dg.AssetCheckSpec(
+        MESSAGES_CHECK,
+        asset=asset_key(network, STANDINGS),
+        description="No message about an alert was given up. See docs/alerts.md.",
+        blocking=False,
+    )
 
 
 def alert_check_results(network: str, outcome: AlertsOutcome) -> list[dg.AssetCheckResult]:
-    """A result per rule over the epochs evaluated: failed where anything was found in them.
+    """A result per rule over the epochs evaluated: failed where anything was found in them. And one
+    over the messages about alerts: failed while any stands given up.
 
     Severity ERROR where a finding is critical, WARN otherwise.
     """
@@ -71,4 +80,21 @@ def alert_check_results(network: str, outcome: AlertsOutcome) -> list[dg.AssetCh
                 },
             )
         )
+    results.append(_messages_result(network, outcome.messages_given_up))
     return results
+
+
+def _messages_result(network: str, given_up: int) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=not given_up,
+        asset_key=asset_key(network, STANDINGS),
+        check_name=MESSAGES_CHECK,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=(
+            f"{given_up} messages about alerts were given up, nobody got them: `valmon alerts "
+            "list --all` and `valmon alerts show N` say why, `valmon alerts retry` sends them again"
+            if given_up
+            else None
+        ),
+        metadata={"messages_given_up": given_up},
+    )

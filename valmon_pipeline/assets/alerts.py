@@ -30,6 +30,7 @@ from valmon_pipeline.storage.alert_store import (
 )
 from valmon_pipeline.storage.finality import stored_epochs
 from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.queries import count_dead_deliveries
 from valmon_pipeline.storage.warehouse import Warehouse
 
 EVALUATE: Final = "evaluate alerts"
@@ -49,10 +50,12 @@ class Alerting:
 
 @dataclass(slots=True)
 class AlertsOutcome:
-    """What evaluating epochs found and changed."""
+    """What evaluating epochs found and changed; and how many messages about alerts, of whatever
+    age, were given up."""
 
     findings: dict[int, list[Finding]] = field(default_factory=dict)
     changes: list[StoredChange] = field(default_factory=list)
+    messages_given_up: int = 0
 
 
 def evaluate_due_epochs(
@@ -93,6 +96,7 @@ def evaluate_due_epochs(
             outcome.findings[due.epoch] = evaluation.findings
             outcome.changes += _store(transaction, evaluation, alerting)
             transaction.note_evaluated(due, len(evaluation.findings), len(evaluation.changes))
+    outcome.messages_given_up = count_dead_deliveries(warehouse)
     return outcome
 
 

@@ -19,7 +19,7 @@ from valmon_pipeline.alerting.live import SystemFacts
 from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES, AlertRules, Override
 from valmon_pipeline.alerting.templates import Templates
 from valmon_pipeline.assets.alert_backtest import backtest
-from valmon_pipeline.assets.alert_checks import alert_check_results
+from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK, alert_check_results
 from valmon_pipeline.assets.alerts import (
     Alerting,
     AlertsOutcome,
@@ -45,6 +45,7 @@ from valmon_pipeline.storage.alert_store import (
     alert_transaction,
 )
 from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.outbox import claim, note_failed, retry_dead
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import NETWORK, Computed, compute
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
@@ -229,7 +230,7 @@ def test_each_rule_is_a_check_with_its_offenders(warehouse: Warehouse, computed:
     results = {
         result.check_name: result for result in alert_check_results("minimal", evaluate(warehouse))
     }
-    assert set(results) == {kind.value for kind in EPOCH_RULES}
+    assert set(results) == {kind.value for kind in EPOCH_RULES} | {MESSAGES_CHECK}
     assert not results["slashing"].passed
     assert results["slashing"].severity.value == "ERROR"
     assert results["missed_attestations"].severity.value == "WARN"
@@ -237,6 +238,30 @@ def test_each_rule_is_a_check_with_its_offenders(warehouse: Warehouse, computed:
     offenders = results["slashing"].metadata["offenders"]
     assert isinstance(offenders, dg.TableMetadataValue)
     assert [record.data["subject"] for record in offenders.records] == ["validator:9"]
+
+
+def test_messages_that_nobody_got_are_a_check_until_they_are_sent_again(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    def check(outcome: AlertsOutcome) -> dg.AssetCheckResult:
+        return alert_check_results("minimal", outcome)[-1]
+
+    alerting = Alerting(on_stored=Notifier([Channel("hook", "")], Templates("minimal")))
+    store(warehouse, computed, EPOCHS)
+    first = check(evaluate_due_epochs(warehouse, alerting, NOW))
+    assert (first.check_name, first.passed) == (MESSAGES_CHECK, True)
+
+    claimed = claim(warehouse.database, "hook", NOW, timedelta(seconds=40))
+    assert claimed
+    note_failed(warehouse.database, claimed, "status 500", None)
+    failed = check(evaluate_due_epochs(warehouse, alerting, NOW))
+    assert not failed.passed
+    assert failed.severity is dg.AssetCheckSeverity.ERROR
+    assert failed.metadata["messages_given_up"] == dg.MetadataValue.int(len(claimed))
+
+    with alert_transaction(warehouse.database, "test", NOW) as transaction:
+        retry_dead(transaction)
+    assert check(evaluate_due_epochs(warehouse, alerting, NOW)).passed
 
 
 def live_event(

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from valmon_pipeline.alerting.rules import EPOCH_RULES
+from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, STEP_ASSETS, asset_key
 from valmon_pipeline.assets.checks import EPOCH_CHECKS
 from valmon_pipeline.assets.registry import KNOWN_CHECK
@@ -136,18 +137,18 @@ def metadata_of_day(deployment: Deployment, result: dg.ExecuteInProcessResult) -
     return {name: entry.value for name, entry in materialization.metadata.items()}
 
 
-ALERT_RULES = {kind.value for kind in EPOCH_RULES}
+ALERT_CHECKS = {kind.value for kind in EPOCH_RULES} | {MESSAGES_CHECK}
 
 
 def checks_of(
     deployment: Deployment, result: dg.ExecuteInProcessResult
 ) -> dict[str, dg.AssetCheckEvaluation]:
-    """Check evaluations by ``table.check``, but for those of alert rules."""
+    """Check evaluations by ``table.check``, but for those of alerts."""
     found: dict[str, dg.AssetCheckEvaluation] = {}
     for event in events_of(deployment, result):
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
-            if evaluation.check_name in ALERT_RULES:
+            if evaluation.check_name in ALERT_CHECKS:
                 continue
             name = f"{evaluation.asset_key.path[-1]}.{evaluation.check_name}"
             assert name not in found
