@@ -92,7 +92,7 @@ class AlertSettings(Section):
         description="So many validators of a group that begin to fail in the same epoch, or all of "
         "it, are one alert about the group.",
     )
-    horizon_epochs: Annotated[int, WholeNumber(3, 10_000)] = Field(
+    horizon_epochs: Annotated[int, WholeNumber(3, 10_000_000)] = Field(
         AlertRules().horizon_epochs,
         description="Epochs that ended longer ago open no alerts: history that is loaded pages "
         "nobody.",
