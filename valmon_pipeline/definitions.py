@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
-from valmon_pipeline.assets.day_summaries import DAY_SUMMARIES, day_summaries_asset
+from valmon_pipeline.assets.day_summaries import day_summaries_asset
 from valmon_pipeline.assets.epoch import epoch_assets
 from valmon_pipeline.assets.history import history_asset
 from valmon_pipeline.assets.registry import registry_assets
@@ -30,6 +30,7 @@ from valmon_pipeline.config.secrets import secrets_of
 from valmon_pipeline.notify.wiring import reminders_of, sender_of
 from valmon_pipeline.pipeline import configured_database_url, pipeline_of
 from valmon_pipeline.storage.io_manager import PostgresIOManager
+from valmon_pipeline.storage.stored_days import DAY_SUMMARIES
 from valmon_pipeline.telemetry.json_logs import use_json_logs
 
 MATERIALIZE_EPOCHS = "materialize_epochs"

@@ -206,6 +206,10 @@ def _sums(columns: Columns, rows: int) -> None:
     columns["proposals_proposed"] = np.arange(rows) % 2 * columns["proposals_due"]
 
 
+def _summed_days(columns: Columns, rows: int) -> None:
+    columns["day"] = np.datetime64("2026-01-01", "ns") + np.arange(rows) * np.timedelta64(1, "D")
+
+
 def _groups(columns: Columns, rows: int) -> None:
     _sums(columns, rows)
     for name in [name for name in columns if name.startswith("ledger_")]:
@@ -249,6 +253,7 @@ _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "chain_head": _only_row,
     "live_slots": _live_slots,
     "validator_day_summaries": _sums,
+    "summed_days": _summed_days,
     "epoch_summaries": _groups,
     "validator_standings": _standings,
     "network_bands": _bands,

@@ -14,10 +14,10 @@ from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.frames.tables import TABLES
 from valmon_pipeline.partitions import day_partitions, epochs_of_day
 from valmon_pipeline.scoring.facts import FACT_COLUMNS
-from valmon_pipeline.storage.stored_days import replace_day
+from valmon_pipeline.storage.stored_days import DAY_SUMMARIES, replace_day
+from valmon_pipeline.storage.summed_days import newest_stored_at
 from valmon_pipeline.storage.warehouse import Warehouse
 
-DAY_SUMMARIES = "validator_day_summaries"
 _SUMMED_UP = (*FACT_COLUMNS, "network_epochs")
 
 
@@ -57,15 +57,16 @@ def sum_up_day(warehouse: Warehouse, day: date) -> dict[str, int | bool]:
     """
     network = warehouse.network()
     due = epochs_of_day(network, network.genesis_time, day) if network is not None else range(0)
+    stored_at = newest_stored_at(warehouse, due)
     frame = day_summaries_frame(warehouse, day, due)
-    if frame.empty:
+    if frame.empty or stored_at is None:
         raise dg.Failure(
             f"no epoch of {day} is stored: its epochs are {due.start} to {due.stop - 1}"
             if due
             else f"no epoch starts on {day}",
             allow_retries=False,
         )
-    rows = replace_day(warehouse, day, frame)
+    rows = replace_day(warehouse, day, frame, stored_at)
     return {
         "dagster/partition_row_count": rows,
         "epochs": int(frame["epochs"].iloc[0]),

@@ -44,20 +44,18 @@ def day_sensor(network: str, first_day: date) -> dg.SensorDefinition:
             return dg.SensorResult(skip_reason=str(error))
         if identity is None:
             return dg.SensorResult(skip_reason="nothing is stored yet")
-        seen: dict[str, int] = json.loads(context.cursor or "{}")
+        seen: dict[str, str] = json.loads(context.cursor or "{}")
         due = days_to_sum_up([day for day in days if day.day >= first_day], identity, seen)
         requests = [
             dg.RunRequest(
-                # Epochs that are stored later make it another request.
-                run_key=f"{network}:{day.day}:{day.epochs}",
+                # Epochs that are stored later, or again, make it another request.
+                run_key=f"{network}:{day.day}:{_state(day)}",
                 partition_key=day.day.isoformat(),
                 tags={"valmon/network": network, "dagster/priority": "-1"},
             )
             for day in due[:DAYS_PER_TICK]
         ]
-        cursor = json.dumps(
-            {day.day.isoformat(): day.epochs for day in days if day.summed_up != day.epochs}
-        )
+        cursor = json.dumps({day.day.isoformat(): _state(day) for day in days if day.is_due})
         return dg.SensorResult(
             run_requests=requests,
             cursor=cursor,
@@ -68,21 +66,25 @@ def day_sensor(network: str, first_day: date) -> dg.SensorDefinition:
 
 
 def days_to_sum_up(
-    days: Sequence[StoredDay], network: NetworkIdentity, epochs_before: Mapping[str, int]
+    days: Sequence[StoredDay], network: NetworkIdentity, seen: Mapping[str, str]
 ) -> list[StoredDay]:
     """The days that are over and final and not summed up as they are stored, oldest first.
 
-    A day with gaps waits until their number has not changed since the last look
-    (``epochs_before``, by ISO date): a backfill may be filling them.
+    A day with gaps, or that was summed up before and is stored again, waits until nothing has been
+    stored of it since the last look (``seen``: its state then, by ISO date): a backfill may be at
+    work on it.
     """
     newest = max((day.last_epoch for day in days), default=-1)
     due = []
     for day in days:
         epochs = epochs_of_day(network, network.genesis_time, day.day)
         is_over = newest >= epochs.stop - 1
-        is_settled = (
-            day.epochs == len(epochs) or epochs_before.get(day.day.isoformat()) == day.epochs
-        )
-        if is_over and day.is_final and day.summed_up < day.epochs and is_settled:
+        is_completed = day.epochs == len(epochs) and day.epochs > day.summed_up
+        is_settled = is_completed or seen.get(day.day.isoformat()) == _state(day)
+        if is_over and day.is_final and day.is_due and is_settled:
             due.append(day)
     return due
+
+
+def _state(day: StoredDay) -> str:
+    return f"{day.epochs}:{day.stored_at.isoformat()}"

@@ -21,6 +21,13 @@ from valmon_pipeline.frames import conform, contract_of
 from valmon_pipeline.frames.network_validator_days import SUMMED_AMOUNTS, SUMMED_FLAGS
 from valmon_pipeline.storage.network_rows import GWEI_PER_ETHER, hold_still
 from valmon_pipeline.storage.stored_days import day_of_epoch
+from valmon_pipeline.storage.summed_days import (
+    SUMMED_DAYS,
+    are_stale,
+    newest_stored_at,
+    summed_day_frame,
+    summed_from,
+)
 from valmon_pipeline.storage.table_reader import Selection, read_table
 from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.tile_blocks import blocks_of, read_block
@@ -38,17 +45,21 @@ _SUMMED: Final = (*SUMMED_FLAGS, *SUMMED_AMOUNTS)
 @dataclass(frozen=True, slots=True)
 class NetworkDay:
     """A UTC day of which the whole network is stored in ``epochs`` epochs, ``summed_up`` of them in
-    its sums. ``is_final``: all of them are final, and the day is over."""
+    its sums. ``is_final``: all of them are final, and the day is over. ``is_stale``: one of them
+    was stored again since they were summed up."""
 
     day: date
     epochs: tuple[int, ...]
     summed_up: int
     is_final: bool
+    is_stale: bool
 
     @property
     def is_due(self) -> bool:
         """Whether sums are to be made: never of fewer epochs than were summed up before."""
-        return self.is_final and len(self.epochs) > self.summed_up
+        count = len(self.epochs)
+        has_news = count > self.summed_up or (count == self.summed_up and self.is_stale)
+        return self.is_final and has_news
 
 
 def network_days(warehouse: Warehouse) -> list[NetworkDay]:
@@ -61,7 +72,8 @@ def network_days(warehouse: Warehouse) -> list[NetworkDay]:
     if network is None:
         return []
     states = warehouse.read("network_states", columns=["epoch"])["epoch"].tolist()
-    epochs = warehouse.read("network_epochs", columns=["epoch", "finalized"])
+    epochs = warehouse.read("network_epochs", columns=["epoch", "finalized", "materialized_at"])
+    stored_at = epochs.set_index("epoch")["materialized_at"]
     final = set(epochs.loc[epochs["finalized"], "epoch"].tolist())
     newest = day_of_epoch(network, int(epochs["epoch"].max())) if len(epochs) else date.min
     by_day: dict[date, list[int]] = {}
@@ -70,12 +82,14 @@ def network_days(warehouse: Warehouse) -> list[NetworkDay]:
     sums = table_of(warehouse.schema, NETWORK_DAYS).c
     found = []
     with warehouse.database.transaction("read which days are summed up") as connection:
+        made_from = summed_from(connection, warehouse.schema, NETWORK_DAYS)
         for day, stored in sorted(by_day.items()):
             # One row of the day is enough, and there may be a million: no aggregate over them.
             query = sa.select(sums.epochs).where(sums.day == day).limit(1)
             summed_up = connection.execute(query).scalar_one_or_none() or 0
             is_final = day < newest and final.issuperset(stored)
-            found.append(NetworkDay(day, tuple(stored), summed_up, is_final))
+            is_stale = are_stale(stored_at.loc[stored].max(), made_from.get(day))
+            found.append(NetworkDay(day, tuple(stored), summed_up, is_final, is_stale))
     return found
 
 
@@ -90,6 +104,9 @@ def sum_up_network_day(warehouse: Warehouse, day: date, due: range) -> int:
     days = {found.day: found for found in network_days(warehouse)}
     if day not in days:
         raise StorageError(f"nothing of the whole network is stored of {day}")
+    stored_at = newest_stored_at(warehouse, days[day].epochs)
+    if stored_at is None:
+        raise StorageError(f"the epochs of {day} were dropped meanwhile")
     sums = _sums(warehouse, days[day].epochs)
     took_part = (sums["active"] > 0) | (sums["eligible"] > 0)
     validators = np.flatnonzero(took_part)
@@ -104,7 +121,8 @@ def sum_up_network_day(warehouse: Warehouse, day: date, due: range) -> int:
             **{name: values[took_part] for name, values in sums.items()},
         },
     )
-    return warehouse.replace_rows({NETWORK_DAYS: frame})[NETWORK_DAYS]
+    made_from = summed_day_frame(day, NETWORK_DAYS, stored_at)
+    return warehouse.replace_rows({NETWORK_DAYS: frame, SUMMED_DAYS: made_from})[NETWORK_DAYS]
 
 
 def _sums(warehouse: Warehouse, epochs: tuple[int, ...]) -> dict[str, npt.NDArray[np.int64]]:

@@ -69,19 +69,22 @@ def drop_epochs_before(warehouse: Warehouse, before: date, *, spans: int = 400) 
         for day in sorted(days_of_epochs(network, range(first, end)) & days.keys()):
             if not days[day].is_final:
                 reasons[day] = "holds epochs that are not final"
-            elif days[day].summed_up < days[day].epochs:
-                reasons[day] = (
-                    f"{days[day].summed_up} of its {days[day].epochs} stored epochs are summed up"
-                )
+            elif days[day].is_due:
+                reasons[day] = _why_due(days[day].summed_up, days[day].epochs, "epochs")
             elif day in whole and whole[day].is_due:
-                reasons[day] = (
-                    f"{whole[day].summed_up} of its {len(whole[day].epochs)} stored epochs of the "
-                    "whole network are summed up"
+                reasons[day] = _why_due(
+                    whole[day].summed_up, len(whole[day].epochs), "epochs of the whole network"
                 )
         kept |= reasons
         if not reasons:
             dropped.append(_drop(warehouse, first, end))
     return RetentionOutcome(before, tuple(dropped), kept)
+
+
+def _why_due(summed_up: int, stored: int, what: str) -> str:
+    if summed_up == stored:
+        return f"{what} were stored again after they were summed up"
+    return f"{summed_up} of its {stored} stored {what} are summed up"
 
 
 def _spans(warehouse: Warehouse) -> list[tuple[int, int]]:

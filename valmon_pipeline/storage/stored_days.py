@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 import pandas as pd
 import sqlalchemy as sa
 
 from valmon_pipeline.errors import ContractViolationError, StorageError
 from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.summed_days import (
+    SUMMED_DAYS,
+    are_stale,
+    summed_day_frame,
+    summed_from,
+)
 from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.warehouse import Warehouse
 
+DAY_SUMMARIES: Final = "validator_day_summaries"
 _DAY = timedelta(days=1)
 _MILLISECONDS_PER_DAY = 86_400_000
 
@@ -23,7 +31,9 @@ class StoredDay:
     """A UTC day with stored epochs: those whose first slot starts in it.
 
     ``summed_up`` is how many of its epochs its summary holds, 0 without one; ``is_final`` whether
-    every stored epoch of it is final, ``last_epoch`` the newest that is stored.
+    every stored epoch of it is final, ``last_epoch`` the newest that is stored, ``stored_at`` when
+    the last of them was, whichever that is. ``is_stale``: one was stored again since the summary
+    was made of them.
     """
 
     day: date
@@ -31,6 +41,13 @@ class StoredDay:
     last_epoch: int
     is_final: bool
     summed_up: int
+    stored_at: datetime
+    is_stale: bool
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a summary is to be made: never of fewer epochs than were summed up before."""
+        return self.epochs > self.summed_up or (self.epochs == self.summed_up and self.is_stale)
 
 
 def stored_days(warehouse: Warehouse) -> list[StoredDay]:
@@ -50,7 +67,7 @@ def stored_days(warehouse: Warehouse) -> list[StoredDay]:
         ),
         sa.Integer,
     ).label("number")
-    summaries = table_of(warehouse.schema, "validator_day_summaries").c
+    summaries = table_of(warehouse.schema, DAY_SUMMARIES).c
     with warehouse.database.transaction("read which days are stored") as connection:
         days = connection.execute(
             sa.select(
@@ -58,6 +75,7 @@ def stored_days(warehouse: Warehouse) -> list[StoredDay]:
                 sa.func.count(),
                 sa.func.max(epochs.epoch),
                 sa.func.bool_and(epochs.finalized),
+                sa.func.max(epochs.materialized_at),
             )
             .group_by(day_number)
             .order_by(day_number)
@@ -69,14 +87,24 @@ def stored_days(warehouse: Warehouse) -> list[StoredDay]:
                 sa.select(summaries.epochs).where(summaries.day == _day(number)).limit(1)
             ).scalar_one_or_none()
             summed_up[_day(number)] = found or 0
+        made_from = summed_from(connection, warehouse.schema, DAY_SUMMARIES)
     return [
-        StoredDay(_day(number), count, last, final, summed_up[_day(number)])
-        for number, count, last, final in days
+        StoredDay(
+            day=(day := _day(number)),
+            epochs=count,
+            last_epoch=last,
+            is_final=final,
+            summed_up=summed_up[day],
+            stored_at=stored_at,
+            is_stale=are_stale(stored_at, made_from.get(day)),
+        )
+        for number, count, last, final, stored_at in days
     ]
 
 
-def replace_day(warehouse: Warehouse, day: date, frame: pd.DataFrame) -> int:
-    """Make ``frame`` the rows of ``validator_day_summaries`` for a day; rows stored.
+def replace_day(warehouse: Warehouse, day: date, frame: pd.DataFrame, stored_at: datetime) -> int:
+    """Make ``frame`` the rows of ``validator_day_summaries`` for a day; rows stored. ``stored_at``:
+    ``newest_stored_at`` of its epochs before they were read.
 
     Raises:
         ContractViolationError: the frame breaks the contract, or holds another day.
@@ -87,9 +115,9 @@ def replace_day(warehouse: Warehouse, day: date, frame: pd.DataFrame) -> int:
     if len(others):
         raise ContractViolationError(
             f"validator_day_summaries: rows of {others.iloc[0]:%Y-%m-%d} among those of {day}",
-            table="validator_day_summaries",
+            table=DAY_SUMMARIES,
         )
-    table = table_of(warehouse.schema, "validator_day_summaries")
+    table = table_of(warehouse.schema, DAY_SUMMARIES)
     with warehouse.database.transaction(f"check the summary of {day}") as connection:
         known = connection.execute(
             sa.select(sa.func.max(table.c.epochs)).where(table.c.day == day)
@@ -100,7 +128,8 @@ def replace_day(warehouse: Warehouse, day: date, frame: pd.DataFrame) -> int:
             f"the summary of {day} covers {known} epochs, but only {epochs} of them are stored by "
             "now: it is kept as it is. To make it again, load the day's epochs again first."
         )
-    return warehouse.replace_rows({table.name: frame})[table.name]
+    made_from = summed_day_frame(day, table.name, stored_at)
+    return warehouse.replace_rows({table.name: frame, SUMMED_DAYS: made_from})[table.name]
 
 
 def day_of_epoch(network: NetworkIdentity, epoch: int) -> date:

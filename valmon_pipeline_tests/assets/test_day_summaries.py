@@ -126,6 +126,7 @@ def test_summing_up_stores_and_is_seen_as_stored(warehouse: Warehouse, day: date
     assert again == summary
     (stored,) = stored_days(warehouse)
     assert (stored.summed_up, stored.is_final, stored.last_epoch) == (8, True, EPOCHS[-1])
+    assert not stored.is_due
     rows = warehouse.read("validator_day_summaries")
     assert len(rows) == summary["dagster/partition_row_count"]
 

@@ -155,18 +155,30 @@ DAY = day_of_epoch(DEVNET, 0) + timedelta(days=1)
 LENGTH = 1800
 
 
-def a_day(number: int, epochs: int, *, summed_up: int = 0, is_final: bool = True) -> StoredDay:
+MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def a_day(
+    number: int,
+    epochs: int,
+    *,
+    summed_up: int = 0,
+    is_final: bool = True,
+    stored_at: datetime = MOMENT,
+    is_stale: bool = False,
+) -> StoredDay:
     day: date = DAY + timedelta(days=number)
     first = next(
         epoch
         for epoch in range(max(0, (number - 1) * LENGTH), (number + 4) * LENGTH)
         if day_of_epoch(DEVNET, epoch) == day
     )
-    return StoredDay(day, epochs, first + epochs - 1, is_final, summed_up)
+    return StoredDay(day, epochs, first + epochs - 1, is_final, summed_up, stored_at, is_stale)
 
 
-def due(*days: StoredDay, before: dict[str, int] | None = None) -> list[date]:
-    return [day.day for day in days_to_sum_up(days, DEVNET, before or {})]
+def due(*days: StoredDay, before: str | None = None) -> list[date]:
+    seen = {} if before is None else {DAY.isoformat(): before}
+    return [day.day for day in days_to_sum_up(days, DEVNET, seen)]
 
 
 def test_a_day_is_due_when_it_is_over_final_and_complete() -> None:
@@ -184,9 +196,18 @@ def test_a_day_that_was_completed_later_is_due_again() -> None:
 def test_a_day_with_gaps_waits_until_nobody_fills_them() -> None:
     gaps, later = a_day(0, 700), a_day(1, 3)
     assert due(gaps, later) == []
-    assert due(gaps, later, before={DAY.isoformat(): 650}) == []
-    assert due(gaps, later, before={DAY.isoformat(): 700}) == [DAY]
+    assert due(gaps, later, before=f"650:{MOMENT.isoformat()}") == []
+    assert due(gaps, later, before=f"700:{MOMENT.isoformat()}") == [DAY]
 
 
 def test_a_day_that_is_partly_dropped_is_not_due() -> None:
-    assert due(a_day(0, 700, summed_up=LENGTH), a_day(1, 3), before={DAY.isoformat(): 700}) == []
+    left = a_day(0, 700, summed_up=LENGTH, is_stale=True)
+    assert due(left, a_day(1, 3), before=f"700:{MOMENT.isoformat()}") == []
+
+
+def test_a_day_that_is_stored_again_waits_until_nobody_is_at_work_on_it() -> None:
+    later, hour_ago = a_day(1, 3), (MOMENT - timedelta(hours=1)).isoformat()
+    again = a_day(0, LENGTH, summed_up=LENGTH, is_stale=True)
+    assert due(again, later) == []
+    assert due(again, later, before=f"{LENGTH}:{hour_ago}") == []
+    assert due(again, later, before=f"{LENGTH}:{MOMENT.isoformat()}") == [DAY]

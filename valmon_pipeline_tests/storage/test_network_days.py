@@ -19,12 +19,12 @@ from valmon_pipeline.storage.network_days import (
 )
 from valmon_pipeline.storage.network_packing import pack_span
 from valmon_pipeline.storage.retention import drop_epochs_before
-from valmon_pipeline.storage.stored_days import day_of_epoch, replace_day
+from valmon_pipeline.storage.stored_days import day_of_epoch, replace_day, stored_days
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.conftest import DEVNET
 from valmon_pipeline_tests.network_epochs import any_network, plain_network
 from valmon_pipeline_tests.sample_frames import sample_frame
-from valmon_pipeline_tests.storage.test_retention import day_frame
+from valmon_pipeline_tests.storage.test_retention import day_frame, store_again
 
 EPOCHS_PER_DAY = 86_400_000 // (DEVNET.slots_per_epoch * DEVNET.slot_duration_ms)
 MIDNIGHT = next(
@@ -123,6 +123,9 @@ def test_a_day_is_due_once_it_is_over_and_until_it_is_summed_up(warehouse: Wareh
     assert [found.is_due for found in network_days(warehouse)] == [True, False]
     sum_up_network_day(warehouse, DAY, DUE)
     assert set(warehouse.read(NETWORK_DAYS)["epochs"]) == {4}
+    assert [found.is_due for found in network_days(warehouse)] == [False, False]
+    store_again(warehouse, EPOCHS[5])
+    assert [found.is_due for found in network_days(warehouse)] == [True, False]
 
 
 def test_a_complete_day_says_so(warehouse: Warehouse) -> None:
@@ -141,7 +144,7 @@ def test_epochs_are_dropped_when_their_network_is_summed_up_and_the_sums_stay(
     warehouse: Warehouse,
 ) -> None:
     store(warehouse, {epoch: plain_network(epoch, 20) for epoch in EPOCHS[:SPAN]})
-    replace_day(warehouse, DAY, day_frame(DAY, SPAN))
+    replace_day(warehouse, DAY, day_frame(DAY, SPAN), stored_days(warehouse)[0].stored_at)
     outcome = drop_epochs_before(warehouse, DAY + timedelta(days=1))
     assert outcome.kept == {
         DAY: f"0 of its {SPAN} stored epochs of the whole network are summed up"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.frames import TABLES, contract_of
@@ -17,6 +18,7 @@ from valmon_pipeline.storage.epoch_partitions import list_partitions
 from valmon_pipeline.storage.retention import drop_epochs_before
 from valmon_pipeline.storage.standings_due import due_standings, spread_marks
 from valmon_pipeline.storage.stored_days import day_of_epoch, replace_day, stored_days
+from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.conftest import DEVNET
 from valmon_pipeline_tests.sample_frames import sample_frame
@@ -72,9 +74,9 @@ def stored(warehouse: Warehouse) -> Warehouse:
 
 
 def summarise(warehouse: Warehouse, *days: date) -> None:
-    counts = {stored.day: stored.epochs for stored in stored_days(warehouse)}
+    found = {stored.day: stored for stored in stored_days(warehouse)}
     for day in days:
-        replace_day(warehouse, day, day_frame(day, counts[day]))
+        replace_day(warehouse, day, day_frame(day, found[day].epochs), found[day].stored_at)
 
 
 def epochs_left(warehouse: Warehouse, table: str = "network_epochs") -> list[int]:
@@ -126,14 +128,53 @@ def test_the_rest_of_a_day_that_is_partly_dropped_goes_later(stored: Warehouse) 
 
 
 def test_an_epoch_stored_after_its_day_was_summed_up_keeps_the_day(stored: Warehouse) -> None:
-    counts = {one.day: one.epochs for one in stored_days(stored)}
-    replace_day(stored, DAY, day_frame(DAY, counts[DAY] - 1))
-    replace_day(stored, NEXT_DAY, day_frame(NEXT_DAY, counts[NEXT_DAY]))
+    found = {one.day: one for one in stored_days(stored)}
+    count = found[DAY].epochs
+    replace_day(stored, DAY, day_frame(DAY, count - 1), found[DAY].stored_at)
+    summarise(stored, NEXT_DAY)
     outcome = drop_epochs_before(stored, NEXT_DAY + timedelta(days=1))
-    assert outcome.kept == {
-        DAY: f"{counts[DAY] - 1} of its {counts[DAY]} stored epochs are summed up"
-    }
+    assert outcome.kept == {DAY: f"{count - 1} of its {count} stored epochs are summed up"}
     assert all(dropped.first > MIDNIGHT for dropped in outcome.dropped)
+
+
+def store_again(warehouse: Warehouse, epoch: int) -> None:
+    """Store an epoch as it is, later than all others."""
+    newest = warehouse.read("network_epochs", columns=["materialized_at"])["materialized_at"].max()
+    frame = warehouse.read("network_epochs", epochs=[epoch])
+    frame["materialized_at"] = newest + pd.Timedelta(hours=1)
+    warehouse.replace_epoch(epoch, {"network_epochs": frame})
+
+
+def test_an_epoch_stored_again_after_its_day_was_summed_up_keeps_the_day(
+    stored: Warehouse,
+) -> None:
+    summarise(stored, DAY, NEXT_DAY)
+    assert [one.is_due for one in stored_days(stored)] == [False, False]
+    store_again(stored, FIRST + 3)
+    assert [one.is_due for one in stored_days(stored)] == [True, False]
+    outcome = drop_epochs_before(stored, NEXT_DAY + timedelta(days=1))
+    assert outcome.kept == {DAY: "epochs were stored again after they were summed up"}
+    assert all(dropped.first > MIDNIGHT for dropped in outcome.dropped)
+    summarise(stored, DAY)
+    assert drop_epochs_before(stored, NEXT_DAY + timedelta(days=1)).kept == {}
+    assert epochs_left(stored) == []
+
+
+def test_sums_from_before_note_was_kept_count_as_true(stored: Warehouse) -> None:
+    summarise(stored, DAY, NEXT_DAY)
+    with stored.database.transaction("forget") as connection:
+        connection.execute(sa.delete(table_of(stored.schema, "summed_days")))
+    assert [one.is_due for one in stored_days(stored)] == [False, False]
+
+
+def test_what_is_left_of_a_day_and_stored_again_does_not_replace_its_sums(
+    stored: Warehouse,
+) -> None:
+    summarise(stored, DAY, NEXT_DAY)
+    drop_epochs_before(stored, NEXT_DAY)
+    store_again(stored, MIDNIGHT - 1)
+    assert [one.is_due for one in stored_days(stored)] == [False, False]
+    assert drop_epochs_before(stored, NEXT_DAY + timedelta(days=1)).kept == {}
 
 
 def test_a_day_that_is_not_final_is_kept(stored: Warehouse) -> None:
