@@ -5,8 +5,8 @@
 A simulated chain with mainnet's 32 slots per epoch runs faster than mainnet, in a process of its
 own; everybody on it is watched by the service as it is shipped: daemon, code server, webserver and
 embedded PostgreSQL. A day of mainnet is 225 epochs, 15 minutes of them at 125 ms per slot: that
-takes an idle machine, since every epoch has a process of its own, as in real life. On a busy one,
-make the slots longer or the epochs fewer.
+takes an idle machine, since every epoch has a process of its own, as in real life (two cores have
+some to spare at 250 ms). On a busy one, make the slots longer or the epochs fewer.
 
 Measured are, from the moment the service has stored its first three epochs until it has followed
 the chain for as many epochs as were asked for:

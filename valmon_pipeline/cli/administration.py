@@ -20,7 +20,7 @@ from valmon_pipeline.cli.application import (
 )
 from valmon_pipeline.deployment.databases import prepare_configured_database, running_databases
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.deployment.listening import address_of, listening_socket
+from valmon_pipeline.deployment.listening import LOOPBACK, address_of, listening_socket
 from valmon_pipeline.deployment.supervisor import take_down
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.node_server import DEFAULT_PORT, NodeServer, ServedNode
@@ -215,6 +215,6 @@ def devnet_simulate(
 
 def _serve(node: ServedNode, port: int, doing: str) -> None:
     """Serve a node until Ctrl-C; its address is told once it is certain."""
-    with listening_socket("127.0.0.1", port) as listening:
+    with listening_socket(LOOPBACK, port) as listening:
         say(f"{doing} at {address_of(listening)} (Ctrl-C stops it)")
-        NodeServer(node, "127.0.0.1", port).run(sockets=[listening])
+        NodeServer(node, LOOPBACK, port).run(sockets=[listening])

@@ -60,18 +60,18 @@ def metrics_server(
 
     It takes ``metrics.port`` if that is free.
     """
-    listening = socket_at(installation.settings.metrics.port)
-    url, descriptor = address_of(listening), str(listening.fileno())
-    command = [sys.executable, "-m", "valmon_pipeline", "metrics"]
-    process = ManagedProcess(
-        "metrics server",
-        _logged(installation, "metrics", [*command, "--descriptor", descriptor]),
-        environment,
-        installation.logs / "metrics.log",
-        listening,
-    )
-    try:
+    with socket_at(installation.settings.metrics.port) as listening:
+        url, descriptor = address_of(listening), str(listening.fileno())
+        command = [sys.executable, "-m", "valmon_pipeline", "metrics", "--descriptor", descriptor]
+        process = ManagedProcess(
+            "metrics server",
+            _logged(installation, "metrics", command),
+            environment,
+            installation.logs / "metrics.log",
+            listening,
+        )
         process.start()
+    try:
         started(process)
         yield process, url
     finally:

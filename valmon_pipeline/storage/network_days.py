@@ -24,6 +24,7 @@ from valmon_pipeline.storage.stored_days import day_of_epoch
 from valmon_pipeline.storage.summed_days import (
     SUMMED_DAYS,
     are_stale,
+    have_news,
     newest_stored_at,
     summed_day_frame,
     summed_from,
@@ -57,9 +58,7 @@ class NetworkDay:
     @property
     def is_due(self) -> bool:
         """Whether sums are to be made: never of fewer epochs than were summed up before."""
-        count = len(self.epochs)
-        has_news = count > self.summed_up or (count == self.summed_up and self.is_stale)
-        return self.is_final and has_news
+        return self.is_final and have_news(len(self.epochs), self.summed_up, is_stale=self.is_stale)
 
 
 def network_days(warehouse: Warehouse) -> list[NetworkDay]:
@@ -88,7 +87,8 @@ def network_days(warehouse: Warehouse) -> list[NetworkDay]:
             query = sa.select(sums.epochs).where(sums.day == day).limit(1)
             summed_up = connection.execute(query).scalar_one_or_none() or 0
             is_final = day < newest and final.issuperset(stored)
-            is_stale = are_stale(stored_at.loc[stored].max(), made_from.get(day))
+            # An epoch that was dropped since its state was read is in neither, and not final.
+            is_stale = are_stale(stored_at.reindex(stored).max(), made_from.get(day))
             found.append(NetworkDay(day, tuple(stored), summed_up, is_final, is_stale))
     return found
 

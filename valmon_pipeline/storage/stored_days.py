@@ -15,6 +15,7 @@ from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.summed_days import (
     SUMMED_DAYS,
     are_stale,
+    have_news,
     summed_day_frame,
     summed_from,
 )
@@ -47,7 +48,7 @@ class StoredDay:
     @property
     def is_due(self) -> bool:
         """Whether a summary is to be made: never of fewer epochs than were summed up before."""
-        return self.epochs > self.summed_up or (self.epochs == self.summed_up and self.is_stale)
+        return have_news(self.epochs, self.summed_up, is_stale=self.is_stale)
 
 
 def stored_days(warehouse: Warehouse) -> list[StoredDay]:

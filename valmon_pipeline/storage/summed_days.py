@@ -44,6 +44,12 @@ def are_stale(stored_at: datetime, from_stored_at: datetime | None) -> bool:
     return from_stored_at is not None and from_stored_at != stored_at
 
 
+def have_news(stored: int, summed_up: int, *, is_stale: bool) -> bool:
+    """Whether sums are to be made of ``stored`` epochs, where ``summed_up`` are in them: never of
+    fewer than before."""
+    return stored > summed_up or (stored == summed_up and is_stale)
+
+
 def summed_day_frame(day: date, sums: str, stored_at: datetime) -> pd.DataFrame:
     """The row that says what the sums of ``day`` were made from."""
     return conform(
