@@ -17,20 +17,20 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from valmon_pipeline.assets.accounting import (
+from valmon_pipeline.assets.label_history import no_labels
+from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.devnet.simulator import Simulation, config, simulated_node
+from valmon_pipeline.epoch.accounting import (
     balance_ledger_frame,
     block_events_frame,
     ledger_of,
 )
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.epoch_frames import compute_epoch_frames
-from valmon_pipeline.assets.epoch_reader import EpochReader
-from valmon_pipeline.assets.label_history import no_labels
-from valmon_pipeline.assets.movements import epoch_movements
-from valmon_pipeline.assets.watch import Watch
-from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
-from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.devnet.simulator import Simulation, config, simulated_node
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.epoch_frames import compute_epoch_frames
+from valmon_pipeline.epoch.movements import epoch_movements
+from valmon_pipeline.reading.epoch_reader import EpochReader
 
 EPOCHS_PER_DAY = 225
 TARGET_SECONDS = 60.0

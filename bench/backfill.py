@@ -34,8 +34,6 @@ from typing import Final
 
 import dagster as dg
 
-from valmon_pipeline.assets.epoch_frames import compute_epoch_frames
-from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.materialization import network_identity
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.cli.backfill import dagster_ready
@@ -43,8 +41,10 @@ from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
+from valmon_pipeline.epoch.epoch_frames import compute_epoch_frames
 from valmon_pipeline.frames import TABLES
 from valmon_pipeline.pipeline import pipeline_of
+from valmon_pipeline.reading.epoch_reader import EpochReader
 from valmon_pipeline.storage.warehouse import Warehouse
 
 WATCHED: Final[Mapping[str, Mapping[str, str]]] = {

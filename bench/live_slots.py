@@ -33,8 +33,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from valmon_pipeline.assets.live import LiveFollower
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode

@@ -29,8 +29,8 @@ import numpy as np
 from bench.network_node import EPOCH
 from bench.scores import server_cpu_seconds
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.errors import BeaconUnreachableError
 from valmon_pipeline.frames import TABLES
 from valmon_pipeline.storage import migrate

@@ -20,12 +20,12 @@ from typing import Final
 import numpy as np
 
 from bench.state_sample import CONFIG, GENESIS_ROOT, sample_state_made_apart
-from valmon_pipeline.assets.network_epoch import counted_rewards, network_epoch, network_epoch_of
 from valmon_pipeline.beacon.state_ssz.decode import ExpectedState, decode_state
 from valmon_pipeline.chain.beacon_state import BeaconState
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.state_rewards import state_rewards
+from valmon_pipeline.epoch.network_epoch import counted_rewards, network_epoch, network_epoch_of
 
 ROUNDS: Final = 5
 SLOT: Final = 400_001 * 32 + 31

@@ -24,14 +24,14 @@ import numpy as np
 import pandas as pd
 
 from bench.backfill import replay_node
-from valmon_pipeline.assets.epoch_frames import compute_epoch_frames
-from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.assets.rescoring import diff, rescore
 from valmon_pipeline.assets.standings import make_due_standings
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.epoch.epoch_frames import compute_epoch_frames
 from valmon_pipeline.frames import contract_of
+from valmon_pipeline.reading.epoch_reader import EpochReader
 from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database

@@ -12,7 +12,6 @@ from valmon_pipeline.assets.alerts import Alerting
 from valmon_pipeline.assets.epoch_worker import OpenMaterializer
 from valmon_pipeline.assets.materialization import EpochMaterializer
 from valmon_pipeline.assets.resources import NoProgress, Pipeline, Progress
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.breaker_file import BreakerFile
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy
@@ -23,6 +22,7 @@ from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.request_observer import NobodyObserves
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.config import Settings, WatchList
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.errors import ConfigurationError, ObjectUnavailableError, StorageError
 from valmon_pipeline.notify.wiring import notifier_of
 from valmon_pipeline.storage.database import Database

@@ -10,7 +10,6 @@ import dagster as dg
 from valmon_pipeline.assets.alert_checks import alert_check_results, alert_check_specs
 from valmon_pipeline.assets.alerts import evaluate_due_epochs
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, STEP_ASSETS, asset_key
-from valmon_pipeline.assets.checks import EPOCH_CHECKS
 from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.partition_metadata import add_partition_metadata
 from valmon_pipeline.assets.resources import Pipeline
@@ -19,6 +18,7 @@ from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.assets.standings_record import StandingsRecord
 from valmon_pipeline.assets.watchdog import deadline_of, ended_by
+from valmon_pipeline.epoch.checks import EPOCH_CHECKS
 from valmon_pipeline.frames.tables import TABLES
 from valmon_pipeline.partitions import (
     epoch_key,

@@ -11,10 +11,10 @@ from datetime import date
 import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
-from valmon_pipeline.assets.epoch_reader import EpochReader, newest_epoch_readable
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.partitions import day_partitions, epochs_of_day
+from valmon_pipeline.reading.epoch_reader import EpochReader, newest_epoch_readable
 
 
 def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:

@@ -17,8 +17,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.duties_ahead import DutiesAhead, read_duties_ahead
-from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.live_frames import (
     Event,
     chain_head_frame,
@@ -28,14 +26,16 @@ from valmon_pipeline.assets.live_frames import (
     proposal_events,
     status_events,
 )
-from valmon_pipeline.assets.live_reader import Head, LiveAnswers, LiveReader
 from valmon_pipeline.assets.materialization import network_identity
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.connection import deadline
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.errors import BeaconApiError, BeaconUnreachableError
+from valmon_pipeline.reading.duties_ahead import DutiesAhead, read_duties_ahead
+from valmon_pipeline.reading.epoch_reader import EpochReader
+from valmon_pipeline.reading.live_reader import Head, LiveAnswers, LiveReader
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.warehouse import Warehouse
 

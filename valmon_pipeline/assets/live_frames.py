@@ -10,13 +10,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.live_reader import Head, LiveAnswers
 from valmon_pipeline.beacon.answers import Genesis
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import ValidatorStatus, validator_status
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.frames.live_events import EVENT_TYPES
+from valmon_pipeline.reading.live_reader import Head, LiveAnswers
 
 _STATUS_NAMES: Final = np.array([status.value for status in ValidatorStatus])
 

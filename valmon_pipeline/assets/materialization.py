@@ -14,21 +14,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from valmon_pipeline.assets.checks import CheckResult
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.epoch_frames import compute_epoch_frames
-from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.assets.metadata import Metadata, describe_epoch
-from valmon_pipeline.assets.node_session import NodeSession, is_fault_of_node
-from valmon_pipeline.assets.raw_answers import keep, raw_answers
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.subject import asking_about, epoch_subject
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.epoch.checks import CheckResult
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.epoch_frames import compute_epoch_frames
 from valmon_pipeline.errors import (
     BeaconApiError,
     BeaconUnreachableError,
@@ -37,6 +34,9 @@ from valmon_pipeline.errors import (
     StorageError,
     ValmonError,
 )
+from valmon_pipeline.reading.epoch_reader import EpochReader
+from valmon_pipeline.reading.node_session import NodeSession, is_fault_of_node
+from valmon_pipeline.reading.raw_answers import keep, raw_answers
 from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.warehouse import Warehouse

@@ -8,18 +8,18 @@ import dagster as dg
 import pandas as pd
 
 from valmon_pipeline.assets.asset_graph import asset_key
-from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.label_history import merge_labels
 from valmon_pipeline.assets.materialization import network_identity
-from valmon_pipeline.assets.raw_answers import keep
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.assets.validators import validators_frame
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.subject import VALIDATORS_SUBJECT, asking_about
 from valmon_pipeline.beacon.validator_ids import EVERYONE
 from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.config import WatchList
+from valmon_pipeline.epoch.validators import validators_frame
 from valmon_pipeline.frames.tables import TABLES
+from valmon_pipeline.reading.epoch_reader import EpochReader
+from valmon_pipeline.reading.raw_answers import keep
 
 KNOWN_CHECK = "configured_validators_exist"
 WATCH_LIST_METADATA = "watch_list"

@@ -16,16 +16,16 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.assets.day_summaries import sum_up_day
-from valmon_pipeline.assets.group_sums import epoch_summaries_frame
-from valmon_pipeline.assets.network_scores import (
+from valmon_pipeline.assets.standings import StoredFacts, epoch_facts, standings_frames
+from valmon_pipeline.chain.registry import Int64Array
+from valmon_pipeline.epoch.group_sums import epoch_summaries_frame
+from valmon_pipeline.epoch.network_scores import (
     NetworkScores,
     network_bands_frame,
     quantile_values,
     stored_network_scores,
 )
-from valmon_pipeline.assets.scores import effectiveness_scores_frame
-from valmon_pipeline.assets.standings import StoredFacts, epoch_facts, standings_frames
-from valmon_pipeline.chain.registry import Int64Array
+from valmon_pipeline.epoch.scores import effectiveness_scores_frame
 from valmon_pipeline.errors import ObjectUnavailableError
 from valmon_pipeline.frames import contract_of
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION

@@ -20,10 +20,10 @@ from valmon_pipeline.assets.materialization import (
     EpochReport,
 )
 from valmon_pipeline.assets.parallel_materialization import ParallelMaterializer
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import WatchList
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.process_counters import CountStore

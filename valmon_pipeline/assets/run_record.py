@@ -11,9 +11,9 @@ from typing import Final
 import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, asset_key
-from valmon_pipeline.assets.checks import EPOCH_CHECKS, MAX_EXAMPLES, CheckResult
 from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.metadata import Metadata
+from valmon_pipeline.epoch.checks import EPOCH_CHECKS, MAX_EXAMPLES, CheckResult
 from valmon_pipeline.partitions import epoch_key
 
 NO_BREACHES: Final[Mapping[int, str]] = {}

@@ -13,10 +13,7 @@ from typing import Final
 import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import asset_key
-from valmon_pipeline.assets.epoch_reader import newest_epoch_readable
-from valmon_pipeline.assets.raw_answers import confirm
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.assets.side_by_side import all_of
 from valmon_pipeline.automation.epoch_runs import FINALITY, epoch_run, epochs_under_way
 from valmon_pipeline.automation.epoch_sensor import SENSOR_SECONDS
 from valmon_pipeline.automation.node_tick import ask_node
@@ -25,6 +22,9 @@ from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ValmonError
 from valmon_pipeline.partitions import epoch_key, register_epochs
+from valmon_pipeline.reading.epoch_reader import newest_epoch_readable
+from valmon_pipeline.reading.raw_answers import confirm
+from valmon_pipeline.reading.side_by_side import all_of
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.finality import ProvisionalEpoch, mark_final, provisional_epochs
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
-from valmon_pipeline.assets.epoch_reader import EpochReader, newest_epoch_readable
 from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.run_tags import NETWORK_TAG
 from valmon_pipeline.config import Settings
@@ -27,6 +26,7 @@ from valmon_pipeline.partitions import (
     registered_epochs,
 )
 from valmon_pipeline.pipeline import pipeline_of
+from valmon_pipeline.reading.epoch_reader import EpochReader, newest_epoch_readable
 
 
 @dataclass(slots=True)

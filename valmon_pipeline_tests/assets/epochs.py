@@ -11,17 +11,17 @@ from typing import Final
 
 import pandas as pd
 
-from valmon_pipeline.assets.checks import EPOCH_CHECKS, CheckResult
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.epoch_frames import EpochFrames, compute_epoch_frames
-from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.label_history import no_labels
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.epoch.checks import EPOCH_CHECKS, CheckResult
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.errors import BeaconUnreachableError
+from valmon_pipeline.reading.epoch_reader import EpochReader
 
 AT: Final = datetime(2026, 11, 22, tzinfo=UTC)
 NETWORK: Final = Watch(network=True)

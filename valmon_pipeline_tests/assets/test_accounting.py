@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.assets.movements import epoch_movements
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.chain.block_events import EventType
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet.simulator import Simulation, simulated_node
+from valmon_pipeline.epoch.movements import epoch_movements
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, compute
 from valmon_pipeline_tests.devnet.simulator.busy_chain import LAST_EPOCH, busy_chain

@@ -12,7 +12,6 @@ import pytest
 import zstandard
 
 from valmon_pipeline.assets.materialization import EpochMaterializer, RunOutcome
-from valmon_pipeline.assets.raw_answers import confirm, keep
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.archive import ArchiveError, Exchange, read_exchanges
 from valmon_pipeline.beacon.client import BeaconClient
@@ -20,6 +19,7 @@ from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.subject import epoch_subject
 from valmon_pipeline.errors import ObjectUnavailableError
+from valmon_pipeline.reading.raw_answers import confirm, keep
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, table_hashes

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport, RunOutcome
 from valmon_pipeline.assets.run_record import epoch_metadata
-from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.errors import BeaconUnreachableError, NodeNotReadyError, StorageError
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from valmon_pipeline.assets.label_history import merge_labels, no_labels
-from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline_tests.assets.epochs import CHECKS, FEW, NETWORK, compute
 from valmon_pipeline_tests.assets.faulty_node import Faults, Spoil
 from valmon_pipeline_tests.recording import devnet

@@ -12,7 +12,6 @@ import pytest
 from valmon_pipeline.alerting.rules import EPOCH_RULES
 from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, STEP_ASSETS, asset_key
-from valmon_pipeline.assets.checks import EPOCH_CHECKS
 from valmon_pipeline.assets.registry import KNOWN_CHECK
 from valmon_pipeline.config import Settings, load_settings
 from valmon_pipeline.definitions import (
@@ -21,6 +20,7 @@ from valmon_pipeline.definitions import (
     REFRESH_VALIDATORS,
     build_definitions,
 )
+from valmon_pipeline.epoch.checks import EPOCH_CHECKS
 from valmon_pipeline.partitions import (
     contiguous_chunks,
     epoch_key,

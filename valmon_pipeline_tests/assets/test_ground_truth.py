@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.frames import TABLES
 from valmon_pipeline.frames.acceptance import obviously_keeps
 from valmon_pipeline_tests.assets.epochs import CHECKS_OF_STATES, FEW, NETWORK, Computed, compute

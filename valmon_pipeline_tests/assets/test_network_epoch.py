@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import zstandard
 
-from valmon_pipeline.assets.network_epoch import counted_rewards, network_epoch
 from valmon_pipeline.beacon.state_ssz.decode import ExpectedState, decode_state
 from valmon_pipeline.chain.attestations import attestation_outcomes
 from valmon_pipeline.chain.beacon_state import BeaconState
@@ -18,6 +17,7 @@ from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.slashings import slashed_at_end_of_epoch
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.state_rewards import state_rewards
+from valmon_pipeline.epoch.network_epoch import counted_rewards, network_epoch
 from valmon_pipeline.errors import ChainRuleViolationError
 from valmon_pipeline.scoring.effectiveness import reward_effectiveness
 from valmon_pipeline.scoring.ranking import percentile_rank, quantiles, quantiles_of_counted

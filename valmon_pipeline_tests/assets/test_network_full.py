@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.chain.network_epoch import NetworkEpoch
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.config import WatchList, load_settings
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet.simulator import simulated_node
 from valmon_pipeline.pipeline import pipeline_of
 from valmon_pipeline.storage.database import Database

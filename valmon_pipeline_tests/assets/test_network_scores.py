@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.network_scores import (
+from valmon_pipeline.chain.attestations import attestation_outcomes
+from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.network_scores import (
     NetworkScores,
     network_bands_frame,
     network_scores,
 )
-from valmon_pipeline.assets.network_totals import network_totals
-from valmon_pipeline.assets.watch import Watch
-from valmon_pipeline.chain.attestations import attestation_outcomes
+from valmon_pipeline.epoch.network_totals import network_totals
 from valmon_pipeline.frames.distributions import quantile_names
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, compute
 from valmon_pipeline_tests.recording import FIRST_EPOCH, LAST_EPOCH, devnet

@@ -14,10 +14,10 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.state_ssz.layout import state_layout
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet.simulator import simulated_node
 from valmon_pipeline.devnet.simulator.state_ssz import encode_state
 from valmon_pipeline.errors import ChainChangedError, MalformedAnswerError

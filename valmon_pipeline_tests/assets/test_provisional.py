@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from valmon_pipeline.assets.epoch_reader import EpochReader
 from valmon_pipeline.assets.materialization import EpochMaterializer, RunOutcome
 from valmon_pipeline.devnet.replay_node import ReplayNode
 from valmon_pipeline.errors import NodeNotReadyError
+from valmon_pipeline.reading.epoch_reader import EpochReader
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import NETWORK, client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.assets import group_sums, network_scores, rescoring, scores
+from valmon_pipeline.assets import rescoring
 from valmon_pipeline.assets import standings as standings_module
 from valmon_pipeline.assets.day_summaries import sum_up_day
 from valmon_pipeline.assets.rescoring import diff, rescore, stored_in, sum_up_days_again
 from valmon_pipeline.assets.standings import make_due_standings
+from valmon_pipeline.epoch import group_sums, network_scores, scores
 from valmon_pipeline.errors import ObjectUnavailableError, StorageError
 from valmon_pipeline.scoring.effectiveness import (
     FORMULA_VERSION,

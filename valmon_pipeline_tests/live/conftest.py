@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from valmon_pipeline.assets.live import LiveFollower
-from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.node_server import FaultInjector
 from valmon_pipeline.devnet.recording import Recording

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.storage.queries import stored_epochs
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import compute

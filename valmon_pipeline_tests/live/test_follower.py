@@ -13,13 +13,12 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from valmon_pipeline.assets import live, live_reader
+from valmon_pipeline.assets import live
 from valmon_pipeline.assets.live import LiveFollower, LiveReport
-from valmon_pipeline.assets.live_reader import MAX_SLOTS_PER_LOOK
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.breaker_file import BreakerFile
 from valmon_pipeline.beacon.client import NodeOptions
 from valmon_pipeline.beacon.node_pool import NodePool
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.errors import (
     BeaconUnreachableError,
@@ -27,6 +26,8 @@ from valmon_pipeline.errors import (
     NodeNotReadyError,
     StorageError,
 )
+from valmon_pipeline.reading import live_reader
+from valmon_pipeline.reading.live_reader import MAX_SLOTS_PER_LOOK
 from valmon_pipeline.storage.chain_head import read_chain_head
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import FEW

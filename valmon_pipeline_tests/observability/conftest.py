@@ -14,10 +14,10 @@ from valmon_pipeline.assets.alerts import Alerting, evaluate_due_epochs
 from valmon_pipeline.assets.day_summaries import sum_up_day
 from valmon_pipeline.assets.label_history import merge_labels, no_labels
 from valmon_pipeline.assets.standings import make_due_standings
-from valmon_pipeline.assets.validators import validators_frame
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
+from valmon_pipeline.epoch.validators import validators_frame
 from valmon_pipeline.frames import conform
 from valmon_pipeline.notify.channels import Channel
 from valmon_pipeline.notify.notifier import Notifier

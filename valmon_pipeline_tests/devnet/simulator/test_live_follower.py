@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from valmon_pipeline.assets.live import LiveFollower
-from valmon_pipeline.assets.watch import Watch
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet.node_server import BackgroundNode
 from valmon_pipeline.devnet.simulator import SimulatedNode, Simulation, config, simulated_node
 from valmon_pipeline.devnet.simulator.incidents import (

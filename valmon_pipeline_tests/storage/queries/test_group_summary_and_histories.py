@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.assets.group_sums import epoch_summaries_frame
 from valmon_pipeline.assets.label_history import no_labels
+from valmon_pipeline.epoch.group_sums import epoch_summaries_frame
 from valmon_pipeline.frames import conform, contract_of
 from valmon_pipeline.storage.queries import (
     group_summary,

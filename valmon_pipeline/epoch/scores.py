@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valmon_pipeline.assets.network_scores import NetworkScores
 from valmon_pipeline.chain.registry import Int64Array
+from valmon_pipeline.epoch.network_scores import NetworkScores
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.scoring.effectiveness import (
     FORMULA_VERSION,

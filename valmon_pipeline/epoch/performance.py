@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.duties import watched_duty_rows
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.network_totals import slashed_when_rewarded
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.epoch.duties import watched_duty_rows
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.network_totals import slashed_when_rewarded
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.scoring.miss_causes import Int8Array, head_missed_by_most, miss_causes
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from valmon_pipeline.assets.side_by_side import all_of, side_by_side
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.blocks import BlockHeader
 from valmon_pipeline.chain.canonical import CanonicalChain
@@ -25,6 +24,7 @@ from valmon_pipeline.errors import (
     ChainRuleViolationError,
     ObjectUnavailableError,
 )
+from valmon_pipeline.reading.side_by_side import all_of, side_by_side
 
 MAX_SLOTS_PER_LOOK: Final = 64
 """Slots of one look at most, and how far back a reorganisation is followed. After a longer pause

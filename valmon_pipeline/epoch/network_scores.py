@@ -9,9 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.network_epoch import counted_rewards, require_same_validators
-from valmon_pipeline.assets.network_totals import NetworkTotals, slashed_when_rewarded
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import BoolArray, Int64Array
 from valmon_pipeline.chain.rewards import (
@@ -24,6 +21,9 @@ from valmon_pipeline.chain.rewards import (
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.state_rewards import StateRewards
 from valmon_pipeline.chain.status import is_eligible
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.network_epoch import counted_rewards, require_same_validators
+from valmon_pipeline.epoch.network_totals import NetworkTotals, slashed_when_rewarded
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.frames.distributions import quantile_names
 from valmon_pipeline.scoring.effectiveness import attestation_effectiveness, reward_effectiveness

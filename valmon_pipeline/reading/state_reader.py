@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from valmon_pipeline.assets.epoch_answers import PendingQueues, SlashingSums
-from valmon_pipeline.assets.window_reader import Window
 from valmon_pipeline.beacon.answers import Genesis, PendingConsolidations, PendingDeposit
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.beacon_state import BeaconState, RowArray
@@ -20,12 +18,14 @@ from valmon_pipeline.chain.blocks import Deposit
 from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.state_rewards import StateRewards, state_rewards
+from valmon_pipeline.epoch.epoch_answers import PendingQueues, SlashingSums
 from valmon_pipeline.errors import (
     ChainChangedError,
     ObjectUnavailableError,
     RequestRefusedError,
     UnsupportedForkError,
 )
+from valmon_pipeline.reading.window_reader import Window
 
 logger = logging.getLogger(__name__)
 

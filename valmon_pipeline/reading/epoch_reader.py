@@ -13,19 +13,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers, PendingQueues, SlashingSums
-from valmon_pipeline.assets.movements import has_correlation_penalties, has_queue_effects
-from valmon_pipeline.assets.network_state import NetworkAnswer, StateReader
-from valmon_pipeline.assets.registry_bounds import require_known, require_whole
-from valmon_pipeline.assets.rewards_reader import RewardsReader
-from valmon_pipeline.assets.side_by_side import all_of, side_by_side
-from valmon_pipeline.assets.watch import Watch
-from valmon_pipeline.assets.window_reader import Window, WindowReader
 from valmon_pipeline.beacon.answers import Genesis
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.validator_ids import EVERYONE
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers, PendingQueues, SlashingSums
+from valmon_pipeline.epoch.movements import has_correlation_penalties, has_queue_effects
 from valmon_pipeline.errors import (
     ChainChangedError,
     EpochNotFinalError,
@@ -33,6 +28,11 @@ from valmon_pipeline.errors import (
     ObjectUnavailableError,
     UnsupportedForkError,
 )
+from valmon_pipeline.reading.registry_bounds import require_known, require_whole
+from valmon_pipeline.reading.rewards_reader import RewardsReader
+from valmon_pipeline.reading.side_by_side import all_of, side_by_side
+from valmon_pipeline.reading.state_reader import NetworkAnswer, StateReader
+from valmon_pipeline.reading.window_reader import Window, WindowReader
 
 logger = logging.getLogger(__name__)
 

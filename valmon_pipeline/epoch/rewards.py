@@ -10,10 +10,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.network_totals import NetworkTotals, slashed_when_rewarded
-from valmon_pipeline.assets.rewards_reader import neighbours
-from valmon_pipeline.assets.sync_seats import sync_rewards_of_epoch
 from valmon_pipeline.beacon.answers import BlockRewards
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import BoolArray, Int64Array
@@ -28,7 +24,13 @@ from valmon_pipeline.chain.rewards import (
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_eligible
 from valmon_pipeline.chain.sync_committee import SyncParticipation
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.network_totals import NetworkTotals, slashed_when_rewarded
+from valmon_pipeline.epoch.sync_seats import sync_rewards_of_epoch
 from valmon_pipeline.frames.conform import conform
+
+NEIGHBOURS_PER_SIDE: Final = 4
+"""Blocks before and after a missed proposal that its value is estimated from."""
 
 
 def rewarded_validators(spec: ChainSpec, answers: EpochAnswers) -> Int64Array:
@@ -272,3 +274,12 @@ _NOTHING: Final = BlockRewards(0, 0, 0, 0, 0, 0)
 
 def _column(values: Iterable[int]) -> Int64Array:
     return np.fromiter(values, dtype=np.int64)
+
+
+def neighbours(block_slots: Int64Array, slot: int) -> list[int]:
+    """Slots of the nearest blocks before and after ``slot``, of ``block_slots`` (ascending)."""
+    at = int(np.searchsorted(block_slots, slot))
+    near: list[int] = block_slots[
+        max(0, at - NEIGHBOURS_PER_SIDE) : at + NEIGHBOURS_PER_SIDE
+    ].tolist()
+    return near

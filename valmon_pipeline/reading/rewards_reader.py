@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Final
 
 import numpy as np
 
-from valmon_pipeline.assets.side_by_side import all_of
-from valmon_pipeline.assets.window_reader import Window
 from valmon_pipeline.beacon.answers import (
     AttestationRewards,
     BlockRewards,
@@ -24,12 +21,12 @@ from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.validator_ids import EVERYONE
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.epoch.rewards import neighbours
 from valmon_pipeline.errors import MalformedAnswerError, ObjectUnavailableError
+from valmon_pipeline.reading.side_by_side import all_of
+from valmon_pipeline.reading.window_reader import Window
 
 logger = logging.getLogger(__name__)
-
-NEIGHBOURS_PER_SIDE: Final = 4
-"""Blocks before and after a missed proposal that its value is estimated from."""
 
 
 class RewardsReader:
@@ -134,12 +131,3 @@ def _rewarded_slots(window: Window) -> list[int]:
     """The slots of the window's blocks, without genesis: that block was not proposed by anybody."""
     slots: list[int] = window.canonical.slot[window.canonical.slot > 0].tolist()
     return slots
-
-
-def neighbours(block_slots: Int64Array, slot: int) -> list[int]:
-    """Slots of the nearest blocks before and after ``slot``, of ``block_slots`` (ascending)."""
-    at = int(np.searchsorted(block_slots, slot))
-    near: list[int] = block_slots[
-        max(0, at - NEIGHBOURS_PER_SIDE) : at + NEIGHBOURS_PER_SIDE
-    ].tolist()
-    return near

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from valmon_pipeline.assets.side_by_side import all_of
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.blocks import Block, BlockHeader
 from valmon_pipeline.chain.canonical import CanonicalChain
@@ -21,6 +20,7 @@ from valmon_pipeline.errors import (
     EpochNotFinalError,
     MalformedAnswerError,
 )
+from valmon_pipeline.reading.side_by_side import all_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.network_totals import slashed_when_rewarded
-from valmon_pipeline.assets.rewards import reported_ideal_rewards
-from valmon_pipeline.assets.sync_seats import reported_seat_reward
 from valmon_pipeline.chain.rewards import is_inactivity_leak
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_active, is_eligible
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.network_totals import slashed_when_rewarded
+from valmon_pipeline.epoch.rewards import reported_ideal_rewards
+from valmon_pipeline.epoch.sync_seats import reported_seat_reward
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.ledger.residuals import ResidualClass
 from valmon_pipeline.scoring.groups import EVERYBODY

@@ -7,12 +7,12 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.movements import Movements
-from valmon_pipeline.assets.sync_seats import sync_rewards_of_epoch
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participation
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.movements import Movements
+from valmon_pipeline.epoch.sync_seats import sync_rewards_of_epoch
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.ledger.balance_ledger import BalanceLedger, balance_ledger
 from valmon_pipeline.ledger.postings import Component

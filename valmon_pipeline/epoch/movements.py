@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.queue_movements import applied_consolidations, applied_deposits
 from valmon_pipeline.chain.block_events import BlockEvent, EventType, block_events
 from valmon_pipeline.chain.credentials import COMPOUNDING_PREFIX
 from valmon_pipeline.chain.epochs import NEVER
@@ -28,6 +26,8 @@ from valmon_pipeline.chain.slashings import (
 )
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_eligible
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.queue_movements import applied_consolidations, applied_deposits
 from valmon_pipeline.ledger.balance_ledger import residual_of
 from valmon_pipeline.ledger.postings import Component, Postings, Stage
 from valmon_pipeline.ledger.residuals import ResidualEvidence

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.beacon.answers import PendingConsolidations, PendingDeposit
 from valmon_pipeline.chain.block_events import BlockEvent, EventType
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.validator_lookup import indices_of_pubkeys
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,39 +9,39 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.accounting import (
+from valmon_pipeline.chain.attestations import attestation_outcomes
+from valmon_pipeline.chain.network_epoch import NetworkEpoch
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.chain.sync_committee import sync_participation
+from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.epoch.accounting import (
     balance_ledger_frame,
     block_events_frame,
     ledger_of,
     validator_penalties_frame,
 )
-from valmon_pipeline.assets.chain import blocks_frame, network_epochs_frame
-from valmon_pipeline.assets.checks import EPOCH_CHECKS, CheckResult, check_results_frame
-from valmon_pipeline.assets.duties import (
+from valmon_pipeline.epoch.chain import blocks_frame, network_epochs_frame
+from valmon_pipeline.epoch.checks import EPOCH_CHECKS, CheckResult, check_results_frame
+from valmon_pipeline.epoch.duties import (
     attestation_duties_frame,
     proposer_duties_frame,
     sync_duties_frame,
 )
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.group_sums import epoch_summaries_frame
-from valmon_pipeline.assets.movements import epoch_movements
-from valmon_pipeline.assets.network_epoch import counted_rewards, network_epoch_of
-from valmon_pipeline.assets.network_scores import network_bands_frame, network_scores
-from valmon_pipeline.assets.network_totals import network_totals
-from valmon_pipeline.assets.performance import attestation_outcomes_frame
-from valmon_pipeline.assets.rewards import (
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.group_sums import epoch_summaries_frame
+from valmon_pipeline.epoch.movements import epoch_movements
+from valmon_pipeline.epoch.network_epoch import counted_rewards, network_epoch_of
+from valmon_pipeline.epoch.network_scores import network_bands_frame, network_scores
+from valmon_pipeline.epoch.network_totals import network_totals
+from valmon_pipeline.epoch.performance import attestation_outcomes_frame
+from valmon_pipeline.epoch.rewards import (
     attestation_rewards_frame,
     block_rewards_frame,
     sync_rewards_frame,
 )
-from valmon_pipeline.assets.scores import effectiveness_scores_frame
-from valmon_pipeline.assets.sync_seats import seat_reward
-from valmon_pipeline.assets.validators import validator_snapshots_frame
-from valmon_pipeline.assets.watch import Watch
-from valmon_pipeline.chain.attestations import attestation_outcomes
-from valmon_pipeline.chain.network_epoch import NetworkEpoch
-from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.chain.sync_committee import sync_participation
+from valmon_pipeline.epoch.scores import effectiveness_scores_frame
+from valmon_pipeline.epoch.sync_seats import seat_reward
+from valmon_pipeline.epoch.validators import validator_snapshots_frame
 from valmon_pipeline.scoring.ranking import effective_balance_band
 
 

@@ -7,12 +7,12 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.network_scores import NetworkScores, quantile_values
-from valmon_pipeline.assets.network_totals import NetworkTotals
 from valmon_pipeline.chain.bits import decode_bitvector
 from valmon_pipeline.chain.rewards import is_inactivity_leak
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.network_scores import NetworkScores, quantile_values
+from valmon_pipeline.epoch.network_totals import NetworkTotals
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.chain.credentials import BLS_PREFIX, COMPOUNDING_PREFIX, EXECUTION_PREFIX
 from valmon_pipeline.chain.epochs import NEVER
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import ValidatorStatus, validator_status
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 from valmon_pipeline.frames.conform import conform
 
 # The first byte of the withdrawal credentials (consensus-specs, EIP-7251) to the contract's names.

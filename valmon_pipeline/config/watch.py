@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from valmon_pipeline.config import WatchList
+from valmon_pipeline.config.watch_list import WatchList
 
 
 @dataclass(frozen=True, slots=True)

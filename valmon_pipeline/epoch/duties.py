@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.sync_committee import SyncParticipation
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 from valmon_pipeline.frames.conform import conform
 
 

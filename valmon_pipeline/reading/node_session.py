@@ -8,14 +8,14 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
-from valmon_pipeline.assets.epoch_reader import EpochReader
-from valmon_pipeline.assets.watch import Watch
 from valmon_pipeline.beacon.open_client import OpenClient
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.errors import (
     BeaconApiError,
     ChainRuleViolationError,
     EpochNotFinalError,
 )
+from valmon_pipeline.reading.epoch_reader import EpochReader
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.side_by_side import side_by_side
 from valmon_pipeline.beacon.answers import AttesterDuties, ProposerDuties
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.frames.conform import conform
+from valmon_pipeline.reading.side_by_side import side_by_side
 
 
 @dataclass(frozen=True, slots=True)

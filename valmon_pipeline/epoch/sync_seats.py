@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
-from valmon_pipeline.assets.network_totals import NetworkTotals
 from valmon_pipeline.beacon.answers import SyncCommitteeRewards
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participant_reward, sync_participation
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.network_totals import NetworkTotals
 
 
 def seat_reward(spec: ChainSpec, answers: EpochAnswers, totals: NetworkTotals | None) -> int | None:

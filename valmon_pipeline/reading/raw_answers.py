@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.archive import ArchiveError
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.subject import epoch_subject
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 
 logger = logging.getLogger(__name__)
 

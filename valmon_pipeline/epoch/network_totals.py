@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from valmon_pipeline.assets.epoch_answers import EpochAnswers
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import BoolArray
 from valmon_pipeline.chain.rewards import (
@@ -16,6 +15,7 @@ from valmon_pipeline.chain.rewards import (
 )
 from valmon_pipeline.chain.slashings import slashed_at_end_of_epoch
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 
 
 @dataclass(frozen=True, slots=True)

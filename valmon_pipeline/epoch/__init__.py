@@ -1,0 +1,1 @@
+"""An epoch: from what a node answered about it to the frames of its tables. Pure."""
