@@ -1,4 +1,4 @@
-"""What a node said about one epoch: the input of everything that is computed of it."""
+"""What is known of one epoch: the input of everything that is computed of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.state_rewards import StateRewards
+from valmon_pipeline.epoch.facts import FactSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +42,34 @@ class SlashingSums:
 
 @dataclass(frozen=True, slots=True)
 class EpochAnswers:
-    """One node's answers about one epoch; every part belongs to the same canonical chain.
+    """What is known of one epoch; every part belongs to the same canonical chain.
+
+    Only the blocks are indispensable; every other fact may be None, and then ``sources`` says why.
 
     ``registry_at_start`` and ``registry_at_end`` are the states at the first slots of E and E+1.
-    They hold the whole network if ``whole_registry``, else the watched validators. ``watched`` are
-    the watched indices known at the end of E, ascending. ``unknown_ids`` were asked for but do not
-    exist. ``finalized`` tells whether the window was final when it was read.
+    They hold the whole network if ``whole_registry``, else the watched validators. Where one of
+    them is None, ``life_cycles`` is the registry of a later state: its public keys, credentials and
+    life-cycle epochs tell who was active; its balances and ``slashed`` flags are of another time
+    and are not used. ``watched`` are the watched indices known at the end of E, ascending.
+    ``unknown_ids`` were asked for but do not exist. ``finalized`` tells whether the window was
+    final when it was read.
+
+    ``committees`` may hold negative validator indices, each once: members that are not watched and
+    that the source did not name. ``proposer_duties`` are those of every slot, or None; blocks name
+    their own proposers. ``sync_committee`` has a validator index per seat.
 
     ``block_rewards`` and ``sync_rewards`` go from the first slot of E to that of E+1, both
     included: of watched proposers, of neighbours of a missed proposal of theirs, and of the
-    committees with watched members. ``previous_attestation_rewards`` are those of target epoch E-1,
-    which the end of E credits; None if the node cannot tell them any more. ``queues`` were only
-    asked for if balances moved that nothing else explains.
+    committees with watched members. A slot that is not in them is not known.
+    ``seat_reward`` is what a seat of the sync committee earns in a block of E, gwei, and
+    ``seat_reward_at_end`` that in the first block of E+1.
+
+    ``previous_attestation_rewards`` are those of target epoch E-1, which the end of E credits.
+    ``queues`` are only asked for if balances moved that nothing else explains.
 
     ``network_rewards`` is what everybody earned by the state of the last slot of E+1, where that is
     asked for (``whole_network``) and the node serves it; ``network_unavailable`` says why it was
-    asked for and not given. ``slashing_sums`` were only asked for of states, and if correlation
+    asked for and not given. ``slashing_sums`` are only asked for of states, and if correlation
     penalties of watched validators are due at the end of E.
     """
 
@@ -65,20 +78,24 @@ class EpochAnswers:
     finalized: bool
     canonical: CanonicalChain
     blocks: Mapping[int, Block]
-    committees: Committees
-    proposer_duties: ProposerDuties
-    sync_committee: Int64Array
-    registry_at_start: ValidatorRegistry
-    registry_at_end: ValidatorRegistry
+    committees: Committees | None
+    proposer_duties: ProposerDuties | None
+    sync_committee: Int64Array | None
+    registry_at_start: ValidatorRegistry | None
+    registry_at_end: ValidatorRegistry | None
     whole_registry: bool
     watched: Int64Array
     unknown_ids: tuple[int | str, ...]
-    attestation_rewards: AttestationRewards
+    attestation_rewards: AttestationRewards | None
     block_rewards: Mapping[int, BlockRewards]
     sync_rewards: Mapping[int, SyncCommitteeRewards]
-    finalized_epoch_at_transition: int
+    finalized_epoch_at_transition: int | None
     previous_attestation_rewards: AttestationRewards | None
+    life_cycles: ValidatorRegistry | None = None
+    seat_reward: int | None = None
+    seat_reward_at_end: int | None = None
     queues: PendingQueues | None = None
     network_rewards: StateRewards | None = None
     network_unavailable: str | None = None
     slashing_sums: SlashingSums | None = None
+    sources: tuple[FactSource, ...] = ()
