@@ -26,6 +26,7 @@ from valmon_pipeline.beacon.answers import (
     SyncStatus,
 )
 from valmon_pipeline.beacon.archive import ExchangeSink
+from valmon_pipeline.beacon.captured_answers import Shelf
 from valmon_pipeline.beacon.columns import INT64_MAX
 from valmon_pipeline.beacon.connection import Connection, NodeOptions, deadline
 from valmon_pipeline.beacon.state_ssz.decode import ExpectedState, decode_state, fork_of_version
@@ -128,6 +129,11 @@ class BeaconClient:
         return self._connection.name
 
     @property
+    def shelf(self) -> Shelf:
+        """The captured answers that this client looks through before it asks its node."""
+        return self._connection.shelf
+
+    @property
     def statistics(self) -> ClientStatistics:
         """Running totals of everything this client asked."""
         return self._connection.statistics
@@ -200,6 +206,18 @@ class BeaconClient:
         )
         self._require_slot(block_id, block.slot, path)
         return block
+
+    async def block_at(self, slot: int) -> Block | None:
+        """Return the canonical block of ``slot``; None if the node has none there.
+
+        None can also mean "not any more" or "not yet": a gap is proved by a later block.
+        """
+        try:
+            return await self.block(slot)
+        except ObjectUnavailableError as error:
+            if error.status not in (None, httpx.codes.NOT_FOUND):
+                raise
+            return None
 
     async def validators(
         self, state_id: StateId, ids: Iterable[SupportsIndex | str] | Everyone

@@ -17,6 +17,7 @@ import msgspec
 
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.archive import ExchangeSink, read_exchanges
+from valmon_pipeline.beacon.captured_answers import Shelf
 from valmon_pipeline.beacon.redact import redact_url
 from valmon_pipeline.beacon.request_observer import NobodyObserves, RequestObserver
 from valmon_pipeline.beacon.statistics import ClientStatistics
@@ -26,6 +27,7 @@ from valmon_pipeline.beacon.transports.archive import (
     RecordingTransport,
     ReplayTransport,
 )
+from valmon_pipeline.beacon.transports.captured import CapturedTransport
 from valmon_pipeline.beacon.transports.node_address import PLACEHOLDER, NodeAddressTransport
 from valmon_pipeline.beacon.transports.node_connections import NodeConnections
 from valmon_pipeline.beacon.transports.observing import ObservingTransport
@@ -106,11 +108,13 @@ class Connection:
         name: str | Callable[[], str],
         statistics: ClientStatistics,
         max_state_bytes: int = MAX_STATE_BYTES,
+        shelf: Shelf | None = None,
     ) -> None:
         self._name = name
         self.statistics = statistics
         self._http = http
         self._max_state_bytes = max_state_bytes
+        self.shelf = shelf or Shelf()
 
     @classmethod
     def open(
@@ -146,10 +150,13 @@ class Connection:
             on_wait=lambda seconds: options.observer.waited_for_rate_limit(name, seconds),
         )
         transport = RetryTransport(transport, statistics, options.retry)
+        shelf = Shelf()
+        # Within the recording, so that an archive also gets what was captured earlier.
+        transport = CapturedTransport(transport, shelf)
         if archive is not None:
             transport = RecordingTransport(transport, archive, phase=phase)
         http = _http_client(transport, options.timeout_seconds)
-        return cls(http, name, statistics, options.max_state_bytes)
+        return cls(http, name, statistics, options.max_state_bytes, shelf)
 
     @classmethod
     def replay(cls, archive: Path) -> Connection:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from valmon_pipeline.frames import TABLES, TableContract
+from valmon_pipeline.storage.captured_answers import CAPTURED
 from valmon_pipeline.storage.tables import INDEXES, SecondaryIndex, metadata_of
 from valmon_pipeline.storage.tile_table import TILE_KEY, TILES
 
@@ -73,6 +74,7 @@ def schema_document() -> str:
         _diagram(),
         *(_section(contract) for contract in TABLES.values()),
         _tiles(),
+        _captured(),
     ]
     return "\n".join(parts)
 
@@ -151,6 +153,30 @@ def _tiles() -> str:
             *rows,
             "",
             UNPACKED,
+        ]
+    )
+
+
+def _captured() -> str:
+    """The one table that holds answers of nodes as they were given."""
+    table = metadata_of("network").tables[f"network.{CAPTURED}"]
+    rows = [
+        f"| `{column.name}` | {column.type.compile(_DIALECT).lower()} | "
+        f"{'yes' if column.nullable else ''} | {column.comment} |"
+        for column in table.columns
+    ]
+    return "\n".join(
+        [
+            f"## {CAPTURED}",
+            "",
+            str(table.comment),
+            "",
+            "- Key: `epoch`, `request`.",
+            "",
+            "| column | type | NULL | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
         ]
     )
 

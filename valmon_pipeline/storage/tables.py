@@ -14,6 +14,7 @@ import pandera.pandas as pa
 import sqlalchemy as sa
 
 from valmon_pipeline.frames import TABLES, TableContract
+from valmon_pipeline.storage.captured_answers import captured_table
 from valmon_pipeline.storage.tile_table import TILES, tile_table
 
 NAMING: Final[Mapping[str, Any]] = {
@@ -216,6 +217,7 @@ def metadata_of(schema: str) -> sa.MetaData:
     for contract in TABLES.values():
         _table(contract, metadata)
     tile_table(metadata)
+    captured_table(metadata)
     return metadata
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import httpx
+import msgspec
 
 from valmon_pipeline.beacon.archive import (
     Exchange,
@@ -53,19 +54,10 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         if BUFFER in response.extensions:
             return response
         await response.aread()
-        query = request.url.query.decode("ascii")
         self._writer.append(
-            Exchange(
-                method=request.method,
-                path=request.url.raw_path.split(b"?")[0].decode("ascii"),
-                query=query or None,
-                query_is_raw=bool(query),
-                request_body=body_as_json(request.content),
-                status=response.status_code,
-                headers=kept_headers(response.headers),
-                body=body_as_json(response.content),
+            msgspec.structs.replace(
+                exchange_of(request, response),
                 phase=self._phase,
-                t=time.time(),
                 ms=(time.monotonic() - started) * 1000,
             )
         )
@@ -74,6 +66,22 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections; the writer stays open."""
         await self._inner.aclose()
+
+
+def exchange_of(request: httpx.Request, response: httpx.Response) -> Exchange:
+    """Return a request and its whole answer as a line of an archive, as of now."""
+    query = request.url.query.decode("ascii")
+    return Exchange(
+        method=request.method,
+        path=request.url.raw_path.split(b"?")[0].decode("ascii"),
+        query=query or None,
+        query_is_raw=bool(query),
+        request_body=body_as_json(request.content),
+        status=response.status_code,
+        headers=kept_headers(response.headers),
+        body=body_as_json(response.content),
+        t=time.time(),
+    )
 
 
 class ArchivedSubjectsTransport(httpx.AsyncBaseTransport):
