@@ -30,6 +30,8 @@ class Fact(StrEnum):
     SYNC_REWARDS = "sync_rewards"
     WITHDRAWALS = "withdrawals"
     """What blocks withdrew; blocks that were read blinded do not say."""
+    LIFE_CYCLES = "life_cycles"
+    """Who exists, and since when, as a later state shows it: where a registry is missing."""
     PENDING_QUEUES = "pending_queues"
     SLASHED_BALANCE = "slashed_balance"
     NETWORK_STATE = "network_state"

@@ -8,8 +8,8 @@ from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.errors import MalformedAnswerError
 
 
-def require_whole(registry: ValidatorRegistry, node: str, slot: int) -> None:
-    """Refuse the registry of ``slot`` if it has gaps: sums over the network would be too small.
+def require_whole(registry: ValidatorRegistry, node: str, state: int | str) -> None:
+    """Refuse the registry of ``state`` if it has gaps: sums over the network would be too small.
 
     Raises:
         MalformedAnswerError: it is empty, or an index below its highest is missing.
@@ -18,7 +18,7 @@ def require_whole(registry: ValidatorRegistry, node: str, slot: int) -> None:
     if len(indices) == 0 or int(indices[-1]) != len(indices) - 1:
         gap = int(np.argmax(np.append(indices, -1) != np.arange(len(indices) + 1)))
         raise MalformedAnswerError(
-            f"GET /eth/v1/beacon/states/{slot}/validators of {node}: the registry has "
+            f"GET /eth/v1/beacon/states/{state}/validators of {node}: the registry has "
             f"{len(indices)} rows, but validator index {gap} is not among them; ask another node"
         )
 

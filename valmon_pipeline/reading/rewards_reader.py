@@ -1,4 +1,4 @@
-"""Reads the rewards that one node reports for an epoch and for both of its first slots.
+"""Rewards of an epoch and of both of its first slots, as far as any source tells them.
 
 Neighbouring epochs share answers: the attestation rewards of one are what the end of the next
 credits, and the block at the border counts on both sides.
@@ -7,7 +7,9 @@ credits, and the block at the border counts on both sides.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -21,110 +23,205 @@ from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.validator_ids import EVERYONE
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.chain.sync_committee import sync_participation
+from valmon_pipeline.epoch.facts import Fact, FactSource
 from valmon_pipeline.epoch.rewards import neighbours
-from valmon_pipeline.errors import MalformedAnswerError, ObjectUnavailableError
-from valmon_pipeline.reading.side_by_side import all_of
+from valmon_pipeline.reading.ladder import Ladder, Source
+from valmon_pipeline.reading.state_reader import StateReader
 from valmon_pipeline.reading.window_reader import Window
 
 logger = logging.getLogger(__name__)
+
+MANY_VALIDATORS: Final = 500
+"""From so many on all rewards are asked for: some clients compare a list with the whole registry,
+entry by entry."""
+_BLOCKS_FOR_A_SEAT: Final = 3
+"""Blocks that are asked for what a seat earns before it is taken for unknown."""
 
 
 class RewardsReader:
     """Rewards from one node, kept as long as the next epoch needs them."""
 
-    def __init__(self, client: BeaconClient) -> None:
+    def __init__(
+        self, client: BeaconClient, spec: ChainSpec, ladder: Ladder, states: StateReader
+    ) -> None:
         self._client = client
-        self._attestations: dict[int, AttestationRewards] = {}
+        self._spec = spec
+        self._ladder = ladder
+        self._states = states
+        self._attestations: dict[int, tuple[AttestationRewards, FactSource]] = {}
         self._blocks: dict[bytes, BlockRewards] = {}
-        self._sync: dict[bytes, SyncCommitteeRewards] = {}
+        self._seats: dict[bytes, SyncCommitteeRewards] = {}
 
     def forget(self) -> None:
         """Drop everything: the chain has changed."""
         self._attestations.clear()
         self._blocks.clear()
-        self._sync.clear()
+        self._seats.clear()
 
     async def attestations(
-        self, epoch: int, watched: Int64Array, *, everyone: bool
-    ) -> AttestationRewards:
-        """Rewards for attestations with target ``epoch``, of ``watched`` or of everyone."""
-        rewards = await self._client.attestation_rewards(epoch, EVERYONE if everyone else watched)
-        self._attestations = {
-            known: kept for known, kept in self._attestations.items() if known >= epoch - 1
-        }
-        self._attestations[epoch] = rewards
-        return rewards
-
-    async def previous_attestations(
-        self, epoch: int, watched: Int64Array, *, everyone: bool
+        self, fact: Fact, epoch: int, watched: Int64Array, window: Window, *, everyone: bool
     ) -> AttestationRewards | None:
-        """The same for the epoch before ``epoch``; None before the first, or if the node has none.
+        """Return the rewards for attestations with target ``epoch`` as ``fact``.
 
-        A bad answer about that epoch fails that epoch, not this one: here its rewards are merely
-        unknown, which the ledger says. A node that does not answer at all fails this one too.
+        They are those of ``watched`` or of everyone; None if no source gives them, or before the
+        first epoch. The state comes before the node's own rewards where a leak may be on: what
+        some clients tell of inactivity penalties is not what was taken.
         """
-        if epoch == 0:
+        if epoch < 0:
+            self._ladder.know(fact, "genesis")
             return None
-        known = self._attestations.get(epoch - 1)
+        known = self._attestations.get(epoch)
         if known is not None:
-            return known
-        try:
-            return await self.attestations(epoch - 1, watched, everyone=everyone)
-        except ObjectUnavailableError as error:
-            logger.info("the ledger of epoch %d lacks attestation rewards: %s", epoch, error)
-        except MalformedAnswerError as error:
-            logger.warning("the ledger of epoch %d lacks attestation rewards: %s", epoch, error)
-        return None
+            rewards, source = known
+            self._ladder.taken[fact] = replace(source, fact=fact)
+            return rewards
+        wanted = EVERYONE if everyone or len(watched) > MANY_VALIDATORS else watched
+        rewards_or_none = await self._ladder.climb(
+            fact,
+            [
+                Source(
+                    "rewards/attestations/{epoch}",
+                    lambda: self._client.attestation_rewards(epoch, wanted),
+                ),
+                Source(
+                    "participation of debug/beacon/states/{slot}",
+                    lambda: self._states.attestation_rewards(epoch, window),
+                ),
+            ],
+        )
+        if rewards_or_none is not None:
+            self._attestations = {
+                kept: found for kept, found in self._attestations.items() if kept >= epoch - 1
+            }
+            self._attestations[epoch] = rewards_or_none, self._ladder.taken[fact]
+        return rewards_or_none
 
     async def blocks(
-        self,
-        spec: ChainSpec,
-        epoch: int,
-        window: Window,
-        duties: ProposerDuties,
-        watched: Int64Array,
+        self, epoch: int, window: Window, duties: ProposerDuties | None, watched: Int64Array
     ) -> Mapping[int, BlockRewards]:
-        """Rewards by slot, from the first slot of ``epoch`` to that of the next: of blocks by
-        ``watched`` proposers, and of the neighbours of their missed proposals."""
-        end = spec.first_slot(epoch + 1)
+        """Return rewards by slot, from the first slot of ``epoch`` to that of the next.
+
+        They are of blocks by ``watched`` proposers, and of the neighbours of their missed
+        proposals. A slot that no source tells is left out, and the fact is missing.
+        """
+        end = self._spec.first_slot(epoch + 1)
         slots = _rewarded_slots(window)
         ours = set(watched.tolist())
         wanted = {
             slot for slot in slots if slot <= end and window.blocks[slot].proposer_index in ours
         }
-        due = duties.slot[np.isin(duties.validator_index, watched)]
-        for missed in np.setdiff1d(due, window.canonical.slot).tolist():
-            wanted.update(neighbours(np.array(slots, dtype=np.int64), missed))
+        if duties is not None:
+            due = duties.slot[np.isin(duties.validator_index, watched)]
+            for missed in np.setdiff1d(due, window.canonical.slot).tolist():
+                wanted.update(neighbours(np.array(slots, dtype=np.int64), missed))
         roots = {slot: window.canonical.root_at(slot) for slot in sorted(wanted)}
-        unknown = [root for root in roots.values() if root not in self._blocks]
-        answers = await all_of(*(self._client.block_rewards(root) for root in unknown))
-        self._blocks |= dict(zip(unknown, answers, strict=True))
-        self._blocks = {root: self._blocks[root] for root in roots.values()}
-        return {slot: self._blocks[root] for slot, root in roots.items()}
+        found: dict[int, BlockRewards] = {}
+        sources: list[FactSource] = []
+        for slot, root in roots.items():
+            if root not in self._blocks:
+                answer = await self._ladder.climb(
+                    Fact.BLOCK_REWARDS,
+                    [Source("rewards/blocks/{root}", lambda root=root: self._block(root))],
+                )
+                sources.append(self._ladder.taken[Fact.BLOCK_REWARDS])
+                if answer is None:
+                    continue
+                self._blocks[root] = answer
+            found[slot] = self._blocks[root]
+        self._blocks = {root: self._blocks[root] for root in roots.values() if root in self._blocks}
+        self._enter_blocks(roots, found, sources)
+        return found
 
     async def sync_committee(
-        self, spec: ChainSpec, epoch: int, window: Window, members: Int64Array
-    ) -> Mapping[int, SyncCommitteeRewards]:
-        """Rewards of whole committees by slot, in the same slots, where there may be watched ones.
+        self, epoch: int, window: Window, seats: Int64Array | None, members: Int64Array
+    ) -> tuple[int | None, int | None]:
+        """Return what a seat earns in a block of ``epoch`` and in the first block of the next.
 
-        ``members`` are the watched members of the committee of ``epoch``. All members of it: at
-        most one committee (512 rows on mainnet), and enough to derive the reward per seat.
+        One block of each epoch tells it: the price of a seat is the same in all blocks of an
+        epoch. Nothing is asked without watched ``members``.
         """
-        end = spec.first_slot(epoch + 1)
-        new_committee = (epoch + 1) % spec.epochs_per_sync_committee_period == 0
-        slots = [
-            slot
-            for slot in _rewarded_slots(window)
-            if (slot < end and len(members)) or (slot == end and (len(members) or new_committee))
-        ]
-        roots = {slot: window.canonical.root_at(slot) for slot in slots}
-        unknown = [root for root in roots.values() if root not in self._sync]
-        answers = await all_of(
-            *(self._client.sync_committee_rewards(root, EVERYONE) for root in unknown)
-        )
-        self._sync |= dict(zip(unknown, answers, strict=True))
-        self._sync = {root: self._sync[root] for root in roots.values()}
-        return {slot: self._sync[root] for slot, root in roots.items()}
+        if seats is None or not len(members):
+            return None, None
+        end = self._spec.first_slot(epoch + 1)
+        slots = [slot for slot in _rewarded_slots(window) if slot < end]
+        in_epoch = await self._seat_reward(Fact.SYNC_REWARDS, window, seats, slots[::-1])
+        taken = self._ladder.taken.get(Fact.SYNC_REWARDS)
+        at_end = None
+        if end in window.blocks:
+            at_end = await self._seat_reward(Fact.SYNC_REWARDS, window, seats, [end])
+        if taken is not None:
+            self._ladder.taken[Fact.SYNC_REWARDS] = taken
+        return in_epoch, at_end
+
+    async def _seat_reward(
+        self, fact: Fact, window: Window, seats: Int64Array, slots: Sequence[int]
+    ) -> int | None:
+        for slot in slots[:_BLOCKS_FOR_A_SEAT]:
+            root = window.canonical.root_at(slot)
+            if root not in self._seats:
+                rows = await self._ladder.climb(
+                    fact,
+                    [Source("rewards/sync_committee/{root}", lambda root=root: self._seat(root))],
+                )
+                if rows is None:
+                    continue
+                self._seats = dict(list(self._seats.items())[-3:]) | {root: rows}
+            else:
+                self._ladder.know(fact, "rewards/sync_committee/{root}")
+            price = _implied_seat_reward(self._spec, seats, window, slot, self._seats[root])
+            if price is not None:
+                return price
+        if not slots:
+            self._ladder.know(fact, "no block")
+        return None
+
+    async def _block(self, root: bytes) -> BlockRewards:
+        return await self._client.block_rewards(root)
+
+    async def _seat(self, root: bytes) -> SyncCommitteeRewards:
+        return await self._client.sync_committee_rewards(root, EVERYONE)
+
+    def _enter_blocks(
+        self,
+        roots: Mapping[int, bytes],
+        found: Mapping[int, BlockRewards],
+        sources: Sequence[FactSource],
+    ) -> None:
+        """One source for all blocks: the fact is known if every block's rewards are."""
+        missing = sorted(roots.keys() - found.keys())
+        if not roots:
+            self._ladder.know(Fact.BLOCK_REWARDS, "no proposal")
+        elif missing:
+            reason = next((one.reason for one in sources if not one.is_known), None)
+            self._ladder.miss(
+                Fact.BLOCK_REWARDS, f"unknown for slots {missing[:5]}: {reason or 'refused'}"
+            )
+        else:
+            taken = next(iter(sources), None)
+            self._ladder.know(
+                Fact.BLOCK_REWARDS,
+                (taken.source if taken else None) or "rewards/blocks/{root}",
+                node=taken.node if taken else None,
+            )
+
+
+def _implied_seat_reward(
+    spec: ChainSpec, seats: Int64Array, window: Window, slot: int, rows: SyncCommitteeRewards
+) -> int | None:
+    """The reward per seat that the rows of one block imply; None if they imply none.
+
+    A member's reward is its net seats (signed minus missed) times the reward per seat, except where
+    its balance ran out; the value that most rows agree on is taken.
+    """
+    members = sync_participation(spec, seats, [window.blocks[slot]])
+    net = members.participated - members.missed
+    at = np.flatnonzero(np.isin(members.validator_index, rows.validator_index) & (net != 0))
+    if not len(at):
+        return None
+    reported = np.searchsorted(rows.validator_index, members.validator_index[at])
+    values, counts = np.unique(rows.reward[reported] // net[at], return_counts=True)
+    return int(values[counts.argmax()])
 
 
 def _rewarded_slots(window: Window) -> list[int]:

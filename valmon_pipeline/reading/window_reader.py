@@ -1,14 +1,19 @@
 """Reads the blocks of an inclusion window, and proves that they are one chain, whole and current.
 
-By slot a node answers with whatever is canonical at that moment, so that a reorg between two
-answers, or a node that does not tell of a block, would leave rows that rest on no chain at all.
-The proof is the *child*: the first block after the window. Its parent root fixes the last block of
-the window, that one's parent root the block before, and so on; and while the child's parent is the
-same when everything else has been read, nothing in between can have changed.
+A node answers 404 for a slot without a block and for a block that it lost or never had, in the same
+words. So a gap is believed only if the chain proves it. The proof starts at the *child*, the first
+block after the window: its parent root fixes the last block of the window, that one's parent root
+the block before, and so on. Where slots lie between a block and the one found before it, the header
+of the parent root says which slot the parent has.
+
+Blocks that were captured live are known by root and need no request; the others are asked for by
+slot. While the child's parent is the same when everything else has been read, nothing in between
+can have changed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from valmon_pipeline.beacon.client import BeaconClient
@@ -25,21 +30,31 @@ from valmon_pipeline.reading.side_by_side import all_of
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The canonical blocks of a window of slots, by slot, and the root they end in."""
+    """The canonical blocks of a window of slots, by slot, and the root they end in.
+
+    ``parent_root`` is the root of the last block before the window.
+    """
 
     canonical: CanonicalChain
     blocks: dict[int, Block]
     root: bytes
+    parent_root: bytes
+
+    @property
+    def roots(self) -> set[bytes]:
+        """The roots that the chain is known to contain: those of the window and its parent."""
+        return {*self.canonical.root, self.parent_root}
 
 
 class WindowReader:
-    """Reads windows from one node; windows that overlap share headers and blocks."""
+    """Reads windows from one node; windows that overlap share their blocks."""
 
     def __init__(self, client: BeaconClient) -> None:
         self._client = client
-        self._headers: dict[int, BlockHeader | None] = {}
-        self._blocks: dict[bytes, Block] = {}
-        self._head_slot = -1
+        self._by_root: dict[bytes, Block] = {}
+        self._by_slot: dict[int, Block | None] = {}
+        self._headers: dict[bytes, BlockHeader | None] = {}
+        self.head_slot = -1
 
     async def require_closed(self, epoch: int, last: int) -> None:
         """Refuse an epoch whose window, up to slot ``last``, can still get blocks.
@@ -47,44 +62,63 @@ class WindowReader:
         Raises:
             EpochNotFinalError: the node has no block after the window yet.
         """
-        if self._head_slot <= last:
+        if self.head_slot <= last:
             head = await self._client.header("head")
-            self._head_slot = -1 if head is None else head.slot
-        if self._head_slot <= last:
+            if head is None:
+                raise EpochNotFinalError(
+                    f"the attestation window of epoch {epoch} is not closed yet: "
+                    f"{self._client.name} has no head block yet"
+                )
+            self.head_slot = head.slot
+        if self.head_slot <= last:
             raise EpochNotFinalError(
                 f"the attestation window of epoch {epoch} is not closed yet: that takes a block "
                 f"after slot {last}, and the head of {self._client.name} is at slot "
-                f"{self._head_slot}"
+                f"{self.head_slot}"
             )
 
+    async def know(self, roots: Iterable[bytes]) -> None:
+        """Take blocks whose answers were captured: asking for them by root costs no request."""
+        wanted = [root for root in roots if root not in self._by_root]
+        for root, block in zip(
+            wanted, await all_of(*(self._client.block(root) for root in wanted)), strict=True
+        ):
+            self._by_root[root] = block
+
     async def read(self, first: int, last: int) -> Window:
-        """Read the blocks of the slots ``first`` to ``last``, headers by slot, blocks by root.
+        """Read the blocks of the slots ``first`` to ``last``.
 
         Raises:
             ChainChangedError: the answers are not one chain; they may be when asked again.
+            ChainRuleViolationError: a slot without a block is not proved to be empty.
             BeaconApiError: the node cannot give an answer, or gives a malformed one.
         """
-        *headers, child = await all_of(
-            *(self._header(slot) for slot in range(first, last + 1)), self._child(last)
-        )
-        present = [header for header in headers if header is not None]
-        assert child is not None
+        child = await self._child(last)
+        earliest = self._linked(child, first)
+        await self._ask_by_slot(range(first, min(earliest, last + 1)))
+        found: list[BlockHeader] = []
+        blocks: dict[int, Block] = {}
+        block, parent = child, None
+        while (parent := await self._parent(block, first, child)) is not None:
+            blocks[parent.slot] = parent
+            found.append(
+                BlockHeader(
+                    parent.slot, block.parent_root, parent.parent_root, parent.proposer_index
+                )
+            )
+            block = parent
+        found.reverse()
         try:
-            canonical = CanonicalChain.from_headers(present, first_slot=first, last_slot=last)
+            canonical = CanonicalChain.from_headers(found, first_slot=first, last_slot=last)
         except ChainRuleViolationError as error:
             raise ChainChangedError(str(error)) from None
-        if not present:
+        if not found:
             canonical = replace(canonical, parent_root=child.parent_root)
-        root = canonical.root_at(last)
-        self._require_child(child, root, last)
-        await self._require_start(present, first)
-        wanted = [header for header in present if header.root not in self._blocks]
-        blocks = await all_of(*(self._client.block(header.root) for header in wanted))
-        for header, block in zip(wanted, blocks, strict=True):
-            self._require_block_of(header, block)
-            self._blocks[header.root] = block
         return Window(
-            canonical, {header.slot: self._blocks[header.root] for header in present}, root
+            canonical,
+            {header.slot: blocks[header.slot] for header in found},
+            child.parent_root,
+            block.parent_root,
         )
 
     async def confirm(self, window: Window) -> None:
@@ -94,62 +128,139 @@ class WindowReader:
             ChainChangedError: it follows another one; what was read in between may be of either.
         """
         last = window.canonical.last_slot
-        for slot in [slot for slot in self._headers if slot > last]:
-            del self._headers[slot]
-        self._require_child(await self._child(last), window.root, last)
+        for slot in range(last + 1, self.head_slot + 1):
+            header = await self._client.header(slot)
+            if header is not None:
+                if header.parent_root != window.root:
+                    raise ChainChangedError(
+                        f"the block of slot {slot} (0x{header.root.hex()}) has parent "
+                        f"0x{header.parent_root.hex()}, but the last block up to slot {last} was "
+                        f"read as 0x{window.root.hex()}: the chain changed while it was read"
+                    )
+                return
+        raise ChainChangedError(self._no_child(last))
 
     def forget_before(self, slot: int) -> None:
         """Drop what only windows before ``slot`` need."""
-        self._headers = {key: header for key, header in self._headers.items() if key >= slot}
-        self._blocks = {root: block for root, block in self._blocks.items() if block.slot >= slot}
+        self._by_slot = {key: block for key, block in self._by_slot.items() if key >= slot}
+        self._by_root = {root: block for root, block in self._by_root.items() if block.slot >= slot}
+        self._headers = {
+            root: header
+            for root, header in self._headers.items()
+            if header is not None and header.slot >= slot
+        }
 
     def forget(self) -> None:
         """Drop everything: the chain has changed."""
+        self._by_slot.clear()
+        self._by_root.clear()
         self._headers.clear()
-        self._blocks.clear()
+        self.head_slot = -1
 
-    async def _header(self, slot: int) -> BlockHeader | None:
-        if slot not in self._headers:
-            self._headers[slot] = await self._client.header(slot)
-        return self._headers[slot]
+    async def _child(self, last: int) -> Block:
+        """The first canonical block after ``last``."""
+        for slot in range(last + 1, self.head_slot + 1):
+            await self._ask_by_slot([slot])
+            block = self._by_slot[slot]
+            if block is not None:
+                return block
+        raise ChainChangedError(self._no_child(last))
 
-    async def _child(self, last: int) -> BlockHeader:
-        for slot in range(last + 1, self._head_slot + 1):
-            header = await self._header(slot)
-            if header is not None:
-                return header
-        raise ChainChangedError(
-            f"the head was at slot {self._head_slot}, but slots {last + 1} to {self._head_slot} "
-            "have no block any more"
+    def _no_child(self, last: int) -> str:
+        return (
+            f"the head was at slot {self.head_slot}, but slots {last + 1} to {self.head_slot} have "
+            "no block any more"
         )
 
-    def _require_child(self, child: BlockHeader, root: bytes, last: int) -> None:
-        if child.parent_root != root:
-            raise ChainChangedError(
-                f"the block of slot {child.slot} (0x{child.root.hex()}) has parent "
-                f"0x{child.parent_root.hex()}, but the last block up to slot {last} was read as "
-                f"0x{root.hex()}: the chain changed while it was read"
-            )
+    def _linked(self, block: Block, first: int) -> int:
+        """The slot down to which the blocks before ``block`` are known by root."""
+        while (parent := self._by_root.get(block.parent_root)) is not None and parent.slot >= first:
+            block = parent
+        before = self._by_root.get(block.parent_root)
+        # A parent before the window proves the rest of it to be empty.
+        return first if before is not None and before.slot < first else block.slot
 
-    async def _require_start(self, present: list[BlockHeader], first: int) -> None:
-        """Without a block in its first slot, what came before must lie before the window."""
-        if not present or present[0].slot == first:
-            return
-        parent = await self._client.header(present[0].parent_root)
-        # A node that began at a checkpoint may not know it; then it has nothing else to say either.
-        if parent is not None and parent.slot >= first:
-            raise ChainChangedError(
-                f"slot {parent.slot} was read as missed, but the block of slot {present[0].slot} "
-                f"has the block of that slot as parent (0x{parent.root.hex()})"
-            )
+    async def _ask_by_slot(self, slots: Iterable[int]) -> None:
+        wanted = [slot for slot in slots if slot not in self._by_slot]
+        blocks = await all_of(*(self._client.block_at(slot) for slot in wanted))
+        self._by_slot |= dict(zip(wanted, blocks, strict=True))
 
-    def _require_block_of(self, header: BlockHeader, block: Block) -> None:
+    async def _parent(self, block: Block, first: int, child: Block) -> Block | None:
+        """The parent of ``block`` in the window; None if it lies before the window."""
+        root = block.parent_root
+        known = self._by_root.get(root)
+        if known is not None:
+            return known if known.slot >= first else None
+        if block.slot <= first:
+            return None  # whatever its parent is, it lies before the window
+        before = next(
+            (
+                found
+                for slot in range(block.slot - 1, first - 1, -1)
+                if (found := self._by_slot.get(slot)) is not None
+            ),
+            None,
+        )
+        if before is not None and before.slot == block.slot - 1:
+            return before
+        # Slots lie in between: only the parent's own header says whether they are empty.
+        header = await self._header(root)
+        if header is None:
+            raise ChainRuleViolationError(_unproved(block, before, first, self._client.name))
+        if header.slot >= block.slot:
+            raise MalformedAnswerError(
+                f"GET /eth/v1/beacon/headers/0x{root.hex()} of {self._client.name}: slot "
+                f"{header.slot}, but it is the parent of the block of slot {block.slot}; ask "
+                "another node"
+            )
+        if header.slot < first:
+            if before is not None:
+                raise ChainChangedError(_left(block, before))
+            return None
+        if before is not None and header.slot == before.slot:
+            return before
+        if before is not None and header.slot < before.slot:
+            raise ChainChangedError(_left(block, before))
+        # By slot the node did not know it (yet): some fill their index after finality.
+        return await self._by_its_root(root, header)
+
+    async def _header(self, root: bytes) -> BlockHeader | None:
+        if self._headers.get(root) is None:
+            self._headers[root] = await self._client.header(root)
+        return self._headers[root]
+
+    async def _by_its_root(self, root: bytes, header: BlockHeader) -> Block:
+        block = await self._client.block(root)
         of_header = (header.slot, header.parent_root, header.proposer_index)
         if (block.slot, block.parent_root, block.proposer_index) != of_header:
             raise MalformedAnswerError(
-                f"GET /eth/v2/beacon/blocks/0x{header.root.hex()} of {self._client.name}: the "
+                f"GET /eth/v2/beacon/blocks/0x{root.hex()} of {self._client.name}: the "
                 f"block of slot {block.slot} by proposer {block.proposer_index} (parent "
                 f"0x{block.parent_root.hex()}), but the header with this root is of slot "
                 f"{header.slot} by proposer {header.proposer_index} (parent "
                 f"0x{header.parent_root.hex()}); ask another node"
             )
+        self._by_root[root] = block
+        return block
+
+
+def _unproved(block: Block, before: Block | None, first: int, node: str) -> str:
+    start = first if before is None else before.slot + 1
+    gap = f"slot {start} is" if start == block.slot - 1 else f"slots {start}…{block.slot - 1} are"
+    last = (
+        "no block of the window before it is known"
+        if before is None
+        else f"the block of slot {before.slot} is the last one known before it"
+    )
+    return (
+        f"{node} has no block where {gap}, but does not know the parent of the block of slot "
+        f"{block.slot} either (0x{block.parent_root.hex()}); {last}. That does not prove that "
+        "nothing was proposed: the node may have lost a block. Ask another node"
+    )
+
+
+def _left(block: Block, before: Block) -> str:
+    return (
+        f"the block of slot {block.slot} has parent 0x{block.parent_root.hex()}, which lies before "
+        f"the block of slot {before.slot}: the chain changed while it was read"
+    )

@@ -1,0 +1,167 @@
+"""Who had to do what in an epoch: committees, the sync committee, and proposers.
+
+Committees and sync committees are asked of ``head`` first: most clients answer that for any past
+epoch, also when the epoch's own state is gone. Past proposer duties come last: they are refused by
+most, and on Lodestar 1.39 the request spoils the cached state for the sync committee.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from valmon_pipeline.beacon.answers import ProposerDuties
+from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.chain.committees import Committees
+from valmon_pipeline.chain.registry import Int64Array
+from valmon_pipeline.chain.spec import ChainSpec
+from valmon_pipeline.epoch.facts import Fact, FactSource
+from valmon_pipeline.errors import ChainRuleViolationError
+from valmon_pipeline.reading.ladder import Ladder, Source
+from valmon_pipeline.reading.state_reader import StateReader
+from valmon_pipeline.reading.window_reader import Window
+
+
+class DutyReader:
+    """Duties from one node. ``head_epoch`` is that of its head when it was opened."""
+
+    def __init__(
+        self,
+        client: BeaconClient,
+        spec: ChainSpec,
+        ladder: Ladder,
+        states: StateReader,
+        head_epoch: int,
+    ) -> None:
+        self._client = client
+        self._spec = spec
+        self._ladder = ladder
+        self._states = states
+        self._head_epoch = head_epoch
+        self._sync_committees: dict[int, tuple[Int64Array, FactSource]] = {}
+
+    def forget(self) -> None:
+        """Drop everything: the chain has changed."""
+        self._sync_committees.clear()
+
+    async def committees(
+        self, epoch: int, is_right: Callable[[Committees], None]
+    ) -> Committees | None:
+        """Return the committees of ``epoch``; None if no source gives them.
+
+        ``is_right`` raises for committees that contradict what else is known.
+        """
+        spec, client = self._spec, self._client
+
+        async def of_state(state: int | str) -> Committees:
+            found = await client.committees(state, epoch)
+            found.require_epoch(spec, epoch)
+            is_right(found)
+            return found
+
+        async def shuffled() -> Committees:
+            found = await self._states.committees(epoch, self._head_epoch)
+            is_right(found)
+            return found
+
+        return await self._ladder.climb(
+            Fact.COMMITTEES,
+            [
+                Source("states/head/committees", lambda: of_state("head")),
+                Source("states/{slot}/committees", lambda: of_state(spec.first_slot(epoch))),
+                Source("shuffling of debug/beacon/states/{slot}", shuffled),
+            ],
+        )
+
+    async def sync_committee(
+        self, epoch: int, is_right: Callable[[Int64Array], None]
+    ) -> Int64Array | None:
+        """Return the validator of each seat in ``epoch``; None if no source gives it.
+
+        ``is_right`` raises for seats that cannot be right.
+        """
+        spec, client = self._spec, self._client
+        period = epoch // spec.epochs_per_sync_committee_period
+        if period in self._sync_committees:
+            seats, source = self._sync_committees[period]
+            self._ladder.taken[Fact.SYNC_COMMITTEE] = source
+            return seats
+
+        async def of_state(state: int | str) -> Int64Array:
+            # The epoch is named, so that a head of another period refuses.
+            found = await client.sync_committee(state, epoch)
+            is_right(found)
+            return found
+
+        async def of_whole_state() -> Int64Array:
+            found = await self._states.sync_committee(epoch, self._head_epoch)
+            is_right(found)
+            return found
+
+        seats = await self._ladder.climb(
+            Fact.SYNC_COMMITTEE,
+            [
+                Source("states/head/sync_committees", lambda: of_state("head")),
+                Source("states/{slot}/sync_committees", lambda: of_state(spec.first_slot(epoch))),
+                Source("debug/beacon/states/{slot}", of_whole_state),
+            ],
+        )
+        if seats is not None:
+            self._sync_committees = {period: (seats, self._ladder.taken[Fact.SYNC_COMMITTEE])}
+        return seats
+
+    async def proposers(
+        self, epoch: int, window: Window, is_right: Callable[[ProposerDuties], None]
+    ) -> ProposerDuties | None:
+        """Return the proposer of each slot of ``epoch``; None if that of an empty slot is unknown.
+
+        Where every slot has a block, the blocks say it all.
+        """
+        spec = self._spec
+        from_blocks = _proposers_of_blocks(spec, epoch, window)
+        if from_blocks is not None:
+            self._ladder.know(Fact.PROPOSERS, "blocks")
+            return from_blocks
+
+        async def asked() -> ProposerDuties:
+            found = await self._client.proposer_duties(epoch)
+            _require_as_in_blocks(found, window)
+            is_right(found)
+            return found
+
+        async def of_state() -> ProposerDuties:
+            found = await self._states.proposers(epoch)
+            _require_as_in_blocks(found, window)
+            is_right(found)
+            return found
+
+        return await self._ladder.climb(
+            Fact.PROPOSERS,
+            [
+                Source("validator/duties/proposer/{epoch}", asked),
+                Source("debug/beacon/states/{slot}", of_state),
+            ],
+        )
+
+
+def _proposers_of_blocks(spec: ChainSpec, epoch: int, window: Window) -> ProposerDuties | None:
+    """The proposers of an epoch in which every slot has a block, else None."""
+    slots = range(max(spec.first_slot(epoch), 1), spec.last_slot(epoch) + 1)
+    if any(slot not in window.blocks for slot in slots):
+        return None
+    return ProposerDuties(
+        np.array(slots, dtype=np.int64),
+        np.array([window.blocks[slot].proposer_index for slot in slots], dtype=np.int64),
+    )
+
+
+def _require_as_in_blocks(duties: ProposerDuties, window: Window) -> None:
+    """Refuse duties that are not those of the chain: each block names its proposer."""
+    for slot, index in zip(duties.slot.tolist(), duties.validator_index.tolist(), strict=True):
+        block = window.blocks.get(slot)
+        if block is not None and slot > 0 and block.proposer_index != index:
+            raise ChainRuleViolationError(
+                f"validator {index} is given as the proposer of slot {slot}, but its block is by "
+                f"validator {block.proposer_index}"
+            )

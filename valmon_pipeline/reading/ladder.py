@@ -1,0 +1,118 @@
+"""The ladder of sources: each fact from the first source that gives it, or not at all.
+
+A source is a request, or a rule of the specification with what it needs. It refuses by raising: the
+node does not keep the object any more, has no such route, or sends an answer that cannot be right.
+Then the next source is asked. Only a node that does not answer at all ends the climb, so that
+another node can be asked for the whole epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from valmon_pipeline.beacon.captured_answers import captured_nodes
+from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.epoch.facts import Fact, FactSource
+from valmon_pipeline.errors import (
+    BeaconApiError,
+    BeaconUnreachableError,
+    ChainChangedError,
+    ChainRuleViolationError,
+    UnsupportedForkError,
+)
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REFUSALS: Final = (BeaconApiError, ChainRuleViolationError, UnsupportedForkError)
+"""What a source refuses with. A chain that changed meanwhile is no refusal: the epoch is read
+again."""
+_PROBE_SECONDS: Final = 5.0
+_REASON_LENGTH: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Generic[T]):
+    """One way to a fact. ``name`` is what is stored, ``ask`` gives the fact or raises."""
+
+    name: str
+    ask: Callable[[], Awaitable[T]]
+
+
+@dataclass(slots=True)
+class Ladder:
+    """Climbs for the facts of one epoch after the other, at one node.
+
+    A source that was refused while a later one gave the fact is asked last from then on, so that a
+    backfill does not ask in vain for every epoch. ``taken`` are the sources of the current epoch.
+    """
+
+    client: BeaconClient
+    taken: dict[Fact, FactSource] = field(default_factory=dict)
+    _refused: Counter[tuple[Fact, str]] = field(default_factory=Counter)
+
+    def begin(self) -> None:
+        """Forget the sources of the epoch before."""
+        self.taken = {}
+
+    async def climb(self, fact: Fact, sources: Sequence[Source[T]]) -> T | None:
+        """Return the fact from the first source that gives it; None if none does.
+
+        Raises:
+            BeaconUnreachableError: the node has stopped answering.
+            ChainChangedError: the chain was reorganized while it was read.
+        """
+        reasons: list[str] = []
+        for source in sorted(sources, key=lambda source: self._refused[fact, source.name]):
+            with captured_nodes() as nodes:
+                try:
+                    value = await source.ask()
+                except ChainChangedError:
+                    raise
+                except REFUSALS as error:
+                    await self._require_answering(error)
+                    self._refused[fact, source.name] += 1
+                    reasons.append(f"{source.name}: {_short(error)}")
+                    logger.info("no %s from %s: %s", fact.value, source.name, error)
+                    continue
+            self._refused[fact, source.name] = 0
+            kept = ", ".join(sorted(nodes))
+            self.know(
+                fact,
+                f"kept {source.name}" if kept else source.name,
+                node=kept or self.client.name,
+                reason="; ".join(reasons) or None,
+            )
+            return value
+        self.miss(fact, "; ".join(reasons) or "no source gives it")
+        return None
+
+    def know(
+        self, fact: Fact, source: str, *, node: str | None = None, reason: str | None = None
+    ) -> None:
+        """Enter where a fact came from."""
+        self.taken[fact] = FactSource(fact, source, node or self.client.name, reason)
+
+    def miss(self, fact: Fact, reason: str) -> None:
+        """Enter why a fact is not known."""
+        self.taken[fact] = FactSource(fact, None, None, reason)
+
+    async def _require_answering(self, error: Exception) -> None:
+        """A request that got no answer is a refusal only if the node answers others."""
+        if not isinstance(error, BeaconUnreachableError):
+            return
+        with self.client.deadline(_PROBE_SECONDS):
+            try:
+                await self.client.syncing()
+            except BeaconApiError:
+                raise error from None
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= _REASON_LENGTH else f"{text[: _REASON_LENGTH - 1]}…"
