@@ -14,14 +14,15 @@ from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import BeaconApiError, BeaconUnreachableError
 
-_OF_STATES_ONLY: Final = (
+_NOT_LISTED_BY_ALL: Final = (
     "fork_versions",
     "slots_per_historical_root",
     "epochs_per_historical_vector",
     "min_seed_lookahead",
+    "shuffle_round_count",
 )
 """Not every node lists them; a state that they do not fit is refused by itself."""
-_NOT_COMPARED: Final = frozenset({"fork_epochs", *_OF_STATES_ONLY})
+_NOT_COMPARED: Final = frozenset({"fork_epochs", *_NOT_LISTED_BY_ALL})
 
 
 class NodeState(StrEnum):

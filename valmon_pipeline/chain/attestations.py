@@ -54,7 +54,7 @@ class AttestationOutcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class AttestationVerdict:
     """What one attestation in one block is worth to each of its attesters."""
 
     target_correct: bool
@@ -84,7 +84,9 @@ def attestation_outcomes(
     spec.require_supported(epoch)
     spec.require_supported(epoch + 1)
     committees.require_epoch(spec, epoch)
-    window = _blocks_of_window(spec, epoch, chain, blocks)
+    opens, closes = spec.first_slot(epoch) + 1, spec.last_slot(epoch + 1)
+    _require_window(epoch, chain, opens, closes)
+    window = blocks_of_chain(spec, chain, blocks, opens, closes)
 
     duties = len(committees.validator_index)
     slot = committees.duty_slot
@@ -96,7 +98,7 @@ def attestation_outcomes(
         for attestation in block.attestations:
             if spec.epoch_of(attestation.slot) != epoch:
                 continue
-            verdict = _judge(spec, epoch, chain, block, attestation)
+            verdict = attestation_verdict(spec, epoch, chain, block, attestation)
             rows = attesting_duties(spec, committees, attestation, block.fork)
             # Blocks ascend, so the first inclusion that is written is the earliest.
             inclusion_slot[rows[inclusion_slot[rows] == -1]] = block.slot
@@ -129,23 +131,32 @@ def attestation_outcomes(
     )
 
 
-def _blocks_of_window(
-    spec: ChainSpec, epoch: int, chain: CanonicalChain, blocks: Sequence[Block]
-) -> list[Block]:
-    """The blocks that can include votes of ``epoch``, checked to be those of ``chain``."""
-    opens, closes = spec.first_slot(epoch) + 1, spec.last_slot(epoch + 1)
+def _require_window(epoch: int, chain: CanonicalChain, opens: int, closes: int) -> None:
     if chain.first_slot > opens - 1 or chain.last_slot < closes:
         raise ChainRuleViolationError(
             f"the chain is given for slots {chain.first_slot}…{chain.last_slot}, but the "
             f"attestations of epoch {epoch} need {opens - 1}…{closes}"
         )
-    window = [block for block in blocks if opens <= block.slot <= closes]
+
+
+def blocks_of_chain(
+    spec: ChainSpec, chain: CanonicalChain, blocks: Sequence[Block], first_slot: int, last_slot: int
+) -> list[Block]:
+    """Those of ``blocks`` (ascending) in a range of slots, checked to be the blocks of ``chain``.
+
+    ``chain`` must cover the range and the slot before it.
+
+    Raises:
+        ChainRuleViolationError: a block without a header, a header without a block, another parent
+            than the chain's, or a fork that ``spec`` does not know for the slot.
+    """
+    window = [block for block in blocks if first_slot <= block.slot <= last_slot]
     given = [block.slot for block in window]
-    expected = [slot for slot in chain.slot.tolist() if opens <= slot <= closes]
+    expected = [slot for slot in chain.slot.tolist() if first_slot <= slot <= last_slot]
     if given != expected:
         raise ChainRuleViolationError(
-            f"the blocks of slots {opens}…{closes} do not match their headers: without a block "
-            f"{sorted(set(expected) - set(given))}, without a header "
+            f"the blocks of slots {first_slot}…{last_slot} do not match their headers: without a "
+            f"block {sorted(set(expected) - set(given))}, without a header "
             f"{sorted(set(given) - set(expected))}, or not ascending"
         )
     for block in window:
@@ -163,10 +174,17 @@ def _blocks_of_window(
     return window
 
 
-def _judge(
+def attestation_verdict(
     spec: ChainSpec, epoch: int, chain: CanonicalChain, block: Block, attestation: Attestation
-) -> _Verdict:
-    """Correctness and timeliness of ``attestation`` in ``block``; the source of any is correct."""
+) -> AttestationVerdict:
+    """Correctness and timeliness of ``attestation`` in ``block``; the source of any is correct.
+
+    The slot of ``attestation`` is of ``epoch``, and ``chain`` covers it from its first.
+
+    Raises:
+        ChainRuleViolationError: the target is of another epoch, or the slot lies outside the
+            inclusion window.
+    """
     delay = block.slot - attestation.slot
     if attestation.target_epoch != epoch:
         raise ChainRuleViolationError(
@@ -185,7 +203,7 @@ def _judge(
     head_correct = target_correct and attestation.beacon_block_root == chain.root_at(
         attestation.slot
     )
-    return _Verdict(
+    return AttestationVerdict(
         target_correct=target_correct,
         head_correct=head_correct,
         source_timely=delay <= isqrt(spec.slots_per_epoch),

@@ -45,10 +45,9 @@ class ChainSpec:
 
     ``fork_epochs`` holds every fork valmon knows, ``chain.epochs.NEVER`` if it is not scheduled;
     ``unknown_fork_epochs`` the scheduled forks it does not know. The four parameters that forks
-    redefine are mappings from each fork to the value in effect at it. ``shard_committee_period`` is
-    None on a node that does not list it. ``fork_versions`` and the
-    last three parameters lay out a beacon state and are needed for nothing else: absent or None on
-    a node that does not list them.
+    redefine are mappings from each fork to the value in effect at it. Of ``fork_versions`` those are
+    absent that the node does not list, and a parameter that may be None is None then: they lay out
+    states and shuffle committees, and whatever needs one asks for it by ``required``.
     """
 
     config_name: str
@@ -87,6 +86,7 @@ class ChainSpec:
     slots_per_historical_root: int | None
     epochs_per_historical_vector: int | None
     min_seed_lookahead: int | None
+    shuffle_round_count: int | None
 
     @classmethod
     def from_config(cls, data: Mapping[str, object]) -> ChainSpec:
@@ -161,6 +161,7 @@ class ChainSpec:
             slots_per_historical_root=reader.positive_if_listed("SLOTS_PER_HISTORICAL_ROOT"),
             epochs_per_historical_vector=reader.positive_if_listed("EPOCHS_PER_HISTORICAL_VECTOR"),
             min_seed_lookahead=reader.positive_if_listed("MIN_SEED_LOOKAHEAD"),
+            shuffle_round_count=reader.positive_if_listed("SHUFFLE_ROUND_COUNT"),
         )
         if reader.mistakes:
             raise ChainRuleViolationError(
@@ -169,6 +170,21 @@ class ChainSpec:
                 + ". Ask a node of a supported client and network."
             )
         return spec
+
+    def required(self, name: str, consequence: str) -> int:
+        """The parameter of field ``name``, which not every node lists; presets are not assumed.
+
+        Raises:
+            ChainRuleViolationError: the node does not list it; ``consequence`` completes the
+                message: "without which ...".
+        """
+        value: int | None = getattr(self, name)
+        if value is None:
+            raise ChainRuleViolationError(
+                f"the beacon node's /eth/v1/config/spec does not list {name.upper()}, without which "
+                f"{consequence}. Ask another node."
+            )
+        return value
 
     def epoch_of(self, slot: int) -> int:
         """The epoch that ``slot`` belongs to."""

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from valmon_pipeline.chain.beacon_state import BeaconState, RowArray, UInt64Array
 from valmon_pipeline.chain.epochs import FAR_FUTURE_EPOCH, NEVER
 from valmon_pipeline.chain.finality import finalized_epoch_after_transition
+from valmon_pipeline.chain.inactivity import inactivity_penalties, updated_inactivity_scores
 from valmon_pipeline.chain.network_epoch import (
     HEAD_TIMELY,
     SOURCE_TIMELY,
@@ -337,35 +338,20 @@ def _inactivity(
     penalty: Int64Array,
 ) -> None:
     """Fill in the updated scores and the penalties (n) of some validators."""
-    bias, recovery = spec.inactivity_score_bias, spec.inactivity_score_recovery_rate
-    if not leak and bias <= recovery and not score.any():
+    if (
+        not leak
+        and spec.inactivity_score_bias <= spec.inactivity_score_recovery_rate
+        and not score.any()
+    ):
         new_score[:] = 0  # whoever gains the bias recovers it at once
         return
     eligible = groups.eligible[group]
     voted = group & TARGET_TIMELY != 0
-    updated = np.where(voted, score - np.minimum(score, 1), score + bias)
-    if not leak:
-        updated -= np.minimum(updated, recovery)
-    new_score[:] = np.where(eligible, updated, score)
-    fined = np.flatnonzero(eligible & ~voted & (updated > 0))
-    if len(fined) == 0:
-        return
-    balance = groups.effective_balance[group[fined]]
-    quotient = spec.inactivity_penalty_quotient[spec.fork_at_epoch(current_epoch)]
-    denominator = bias * quotient
-    scores = updated[fined]
-    if int(scores.max()) <= _INT64_MAX // max(1, int(balance.max())):
-        penalty[fined] = balance * scores // denominator
-        return
-    exact = [
-        one * other // denominator
-        for one, other in zip(balance.tolist(), scores.tolist(), strict=True)
-    ]
-    if max(exact) > _INT64_MAX:
-        raise ChainRuleViolationError(
-            f"an inactivity score of {int(scores.max())} is one that no validator has"
-        )
-    penalty[fined] = exact
+    new_score[:] = updated_inactivity_scores(spec, score, eligible, voted, leak)
+    fined = np.flatnonzero(eligible & ~voted & (new_score > 0))
+    if len(fined):
+        balance = groups.effective_balance[group[fined]]
+        penalty[fined] = inactivity_penalties(spec, current_epoch, balance, new_score[fined])
 
 
 def _epochs(validators: RowArray, name: str, rows: slice) -> Int64Array:

@@ -68,6 +68,8 @@ def made_up_state(
         slashings=np.zeros(8, np.uint64),
         block_roots=np.zeros((8, 32), np.uint8),
         randao_mixes=np.zeros((8, 32), np.uint8),
+        current_sync_committee=np.zeros((32, 48), np.uint8),
+        next_sync_committee=np.zeros((32, 48), np.uint8),
         justification_bits=justification_bits,
         checkpoints=FinalityCheckpoints(
             *(Checkpoint(epoch, bytes(32)) for epoch in (*justified, finalized))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valmon_pipeline.beacon.columns import FieldError
-from valmon_pipeline.beacon.state_ssz.layout import StateLayout, state_layout
+from valmon_pipeline.beacon.state_ssz.layout import PUBKEY_BYTES, StateLayout, state_layout
 from valmon_pipeline.chain.beacon_state import (
     PENDING_CONSOLIDATION,
     PENDING_DEPOSIT,
@@ -150,6 +150,10 @@ class _Reader:
     def vector(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         return np.frombuffer(self.fixed(name), dtype)
 
+    def seats(self, name: str) -> npt.NDArray[Any]:
+        """The keys of a sync committee, without the aggregate of all that follows them."""
+        return np.frombuffer(self.fixed(name), "u1").reshape(-1, PUBKEY_BYTES)[:-1]
+
     def rows(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         start, end = self._extents[name]
         if start == end:
@@ -209,6 +213,8 @@ def _state(fork: Fork, reader: _Reader) -> BeaconState:
         slashings=reader.vector("slashings", "<u8"),
         block_roots=reader.vector("block_roots", "u1").reshape(-1, 32),
         randao_mixes=reader.vector("randao_mixes", "u1").reshape(-1, 32),
+        current_sync_committee=reader.seats("current_sync_committee"),
+        next_sync_committee=reader.seats("next_sync_committee"),
         justification_bits=reader.integer("justification_bits"),
         checkpoints=FinalityCheckpoints(
             previous_justified=reader.checkpoint("previous_justified_checkpoint"),

@@ -21,12 +21,12 @@ from valmon_pipeline.chain.beacon_state import (
 )
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.errors import ChainRuleViolationError, UnsupportedForkError
+from valmon_pipeline.errors import UnsupportedForkError
 
 OFFSET_BYTES: Final = 4
 _UINT64: Final = 8
 _ROOT: Final = 32
-_PUBKEY: Final = 48
+PUBKEY_BYTES: Final = 48
 _CHECKPOINT: Final = _UINT64 + _ROOT
 _ETH1_DATA: Final = _ROOT + _UINT64 + _ROOT
 
@@ -48,13 +48,7 @@ class Variable:
 
 
 def _constant(spec: ChainSpec, name: str) -> int:
-    value: int | None = getattr(spec, name)
-    if value is None:
-        raise ChainRuleViolationError(
-            f"the beacon node's /eth/v1/config/spec does not list {name.upper()}, without which "
-            "its states cannot be read. Ask another node."
-        )
-    return value
+    return spec.required(name, "its states cannot be read")
 
 
 def _roots(name: str) -> Callable[[ChainSpec], int]:
@@ -62,7 +56,7 @@ def _roots(name: str) -> Callable[[ChainSpec], int]:
 
 
 def _sync_committee(spec: ChainSpec) -> int:
-    return _PUBKEY * (spec.sync_committee_size + 1)
+    return PUBKEY_BYTES * (spec.sync_committee_size + 1)
 
 
 def _proposer_lookahead(spec: ChainSpec) -> int:
