@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from valmon_pipeline.chain.blocks import Deposit
-from valmon_pipeline.chain.registry import Int64Array
+from valmon_pipeline.chain.registry import BoolArray, Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class AttestationRewards:
     The first five columns have a row per validator, ascending and unique; a validator that was not
     eligible has no row or an all-zero one. The ``ideal_`` columns have a row per effective balance
     the node chose to list, ascending and unique: a cross-check, not a source.
+    ``inactivity_known`` (None: everywhere) is False where ``inactivity`` means nothing: what was
+    computed from blocks does not know the scores of validators.
     """
 
     validator_index: Int64Array
@@ -74,6 +76,7 @@ class AttestationRewards:
     ideal_source: Int64Array
     ideal_target: Int64Array
     ideal_head: Int64Array
+    inactivity_known: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.validator_index)

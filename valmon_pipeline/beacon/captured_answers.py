@@ -22,6 +22,7 @@ from valmon_pipeline.beacon.archive import Exchange, RequestKey
 
 _LEVEL: Final = 3
 _HEAD: Final = "/states/head/"
+_BLOCK: Final = "GET /eth/v2/beacon/blocks/0x"
 _CAPTURING: ContextVar[list[Exchange] | None] = ContextVar("beacon_capturing", default=None)
 _USED: ContextVar[set[str] | None] = ContextVar("beacon_captured_used", default=None)
 
@@ -96,10 +97,14 @@ class Shelf:
         """Forget the answers about older epochs."""
         self._by_epoch = {known: kept for known, kept in self._by_epoch.items() if known >= epoch}
 
-    def answers(self) -> Iterator[CapturedAnswer]:
-        """Return every answer that is here."""
-        for kept in self._by_epoch.values():
-            yield from kept.values()
+    def blocks(self) -> list[bytes]:
+        """Return the roots of the blocks that are here."""
+        return [
+            bytes.fromhex(request.removeprefix(_BLOCK))
+            for kept in self._by_epoch.values()
+            for request in kept
+            if request.startswith(_BLOCK)
+        ]
 
     def find(self, key: RequestKey) -> Exchange | None:
         """Return the kept answer to a request, or None."""

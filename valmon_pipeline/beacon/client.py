@@ -46,7 +46,7 @@ from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.weights import SYNC_REWARD_WEIGHT, WEIGHT_DENOMINATOR
-from valmon_pipeline.errors import MalformedAnswerError
+from valmon_pipeline.errors import MalformedAnswerError, ObjectUnavailableError
 
 __all__ = ["EVERYONE", "BeaconClient", "BlockId", "NodeOptions", "StateId"]
 
@@ -351,8 +351,10 @@ class BeaconClient:
         empty = decode.attestation_rewards(b'{"data":{"ideal_rewards":[],"total_rewards":[]}}')
         parts = [empty, *await self._post_chunks(path, wanted, decode.attestation_rewards)]
         names = list(AttestationRewards.__dataclass_fields__)
+        index, source, target, head, inactivity = _joined(parts, names[:5], wanted)
+        balance, *ideal = _joined(parts, names[5:9], EVERYONE)
         return AttestationRewards(
-            *_joined(parts, names[:5], wanted), *_joined(parts, names[5:], EVERYONE)
+            index, source, target, head, inactivity, balance, ideal[0], ideal[1], ideal[2]
         )
 
     async def block_rewards(self, block_id: BlockId) -> BlockRewards:

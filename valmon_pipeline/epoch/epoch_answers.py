@@ -13,6 +13,7 @@ from valmon_pipeline.beacon.answers import (
     ProposerDuties,
     SyncCommitteeRewards,
 )
+from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.blocks import Block
 from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.committees import Committees
@@ -56,7 +57,8 @@ class EpochAnswers:
 
     ``committees`` may hold negative validator indices, each once: members that are not watched and
     that the source did not name. ``proposer_duties`` are those of every slot, or None; blocks name
-    their own proposers. ``sync_committee`` has a validator index per seat.
+    their own proposers. ``outcomes`` are what became of the committees' duties. ``sync_committee``
+    has a validator index per seat, ``sync_committee_at_end`` those of the first block of E+1.
 
     ``block_rewards`` and ``sync_rewards`` go from the first slot of E to that of E+1, both
     included: of watched proposers, of neighbours of a missed proposal of theirs, and of the
@@ -68,9 +70,8 @@ class EpochAnswers:
     ``queues`` are only asked for if balances moved that nothing else explains.
 
     ``network_rewards`` is what everybody earned by the state of the last slot of E+1, where that is
-    asked for (``whole_network``) and the node serves it; ``network_unavailable`` says why it was
-    asked for and not given. ``slashing_sums`` are only asked for of states, and if correlation
-    penalties of watched validators are due at the end of E.
+    asked for (``whole_network``) and the node serves it. ``slashing_sums`` are only asked for of
+    states, and if correlation penalties of watched validators are due at the end of E.
     """
 
     epoch: int
@@ -79,6 +80,7 @@ class EpochAnswers:
     canonical: CanonicalChain
     blocks: Mapping[int, Block]
     committees: Committees | None
+    outcomes: AttestationOutcomes | None
     proposer_duties: ProposerDuties | None
     sync_committee: Int64Array | None
     registry_at_start: ValidatorRegistry | None
@@ -92,10 +94,10 @@ class EpochAnswers:
     finalized_epoch_at_transition: int | None
     previous_attestation_rewards: AttestationRewards | None
     life_cycles: ValidatorRegistry | None = None
+    sync_committee_at_end: Int64Array | None = None
     seat_reward: int | None = None
     seat_reward_at_end: int | None = None
     queues: PendingQueues | None = None
     network_rewards: StateRewards | None = None
-    network_unavailable: str | None = None
     slashing_sums: SlashingSums | None = None
     sources: tuple[FactSource, ...] = ()

@@ -7,12 +7,13 @@ most, and on Lodestar 1.39 the request spoils the cached state for the sync comm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import numpy as np
 
 from valmon_pipeline.beacon.answers import ProposerDuties
 from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
@@ -46,24 +47,27 @@ class DutyReader:
         self._sync_committees.clear()
 
     async def committees(
-        self, epoch: int, is_right: Callable[[Committees], None]
-    ) -> Committees | None:
-        """Return the committees of ``epoch``; None if no source gives them.
+        self,
+        epoch: int,
+        window: Window,
+        judge: Callable[[Committees], Awaitable[AttestationOutcomes]],
+    ) -> tuple[Committees, AttestationOutcomes] | None:
+        """Return the committees of ``epoch`` and what they did; None if no source gives them.
 
-        ``is_right`` raises for committees that contradict what else is known.
+        ``judge`` raises for committees that contradict the blocks or the registry.
+
+        Raises:
+            ChainRuleViolationError: no source fits the blocks.
         """
         spec, client = self._spec, self._client
 
-        async def of_state(state: int | str) -> Committees:
+        async def of_state(state: int | str) -> tuple[Committees, AttestationOutcomes]:
             found = await client.committees(state, epoch)
-            found.require_epoch(spec, epoch)
-            is_right(found)
-            return found
+            return found, await judge(found)
 
-        async def shuffled() -> Committees:
-            found = await self._states.committees(epoch, self._head_epoch)
-            is_right(found)
-            return found
+        async def shuffled() -> tuple[Committees, AttestationOutcomes]:
+            found = await self._states.committees(epoch, self._head_epoch, window)
+            return found, await judge(found)
 
         return await self._ladder.climb(
             Fact.COMMITTEES,
@@ -72,10 +76,11 @@ class DutyReader:
                 Source("states/{slot}/committees", lambda: of_state(spec.first_slot(epoch))),
                 Source("shuffling of debug/beacon/states/{slot}", shuffled),
             ],
+            may_contradict=False,
         )
 
     async def sync_committee(
-        self, epoch: int, is_right: Callable[[Int64Array], None]
+        self, epoch: int, window: Window, is_right: Callable[[Int64Array], None]
     ) -> Int64Array | None:
         """Return the validator of each seat in ``epoch``; None if no source gives it.
 
@@ -95,21 +100,36 @@ class DutyReader:
             return found
 
         async def of_whole_state() -> Int64Array:
-            found = await self._states.sync_committee(epoch, self._head_epoch)
+            found = await self._states.sync_committee(epoch, window)
             is_right(found)
             return found
 
-        seats = await self._ladder.climb(
+        found = await self._ladder.climb(
             Fact.SYNC_COMMITTEE,
             [
                 Source("states/head/sync_committees", lambda: of_state("head")),
                 Source("states/{slot}/sync_committees", lambda: of_state(spec.first_slot(epoch))),
                 Source("debug/beacon/states/{slot}", of_whole_state),
             ],
+            may_contradict=False,
         )
-        if seats is not None:
-            self._sync_committees = {period: (seats, self._ladder.taken[Fact.SYNC_COMMITTEE])}
-        return seats
+        if found is not None:
+            newest = dict(list(self._sync_committees.items())[-1:])
+            taken = self._ladder.taken[Fact.SYNC_COMMITTEE]
+            self._sync_committees = newest | {period: (found, taken)}
+        return found
+
+    async def next_sync_committee(self, epoch: int, window: Window) -> Int64Array | None:
+        """Return the seats in the first ``epoch`` of a period, beside those of the epoch in hand.
+
+        Only the block at the border needs them; why they are missing is not entered.
+        """
+        taken = self._ladder.taken.get(Fact.SYNC_COMMITTEE)
+        try:
+            return await self.sync_committee(epoch, window, lambda seats: None)
+        finally:
+            if taken is not None:
+                self._ladder.taken[Fact.SYNC_COMMITTEE] = taken
 
     async def proposers(
         self, epoch: int, window: Window, is_right: Callable[[ProposerDuties], None]
@@ -131,7 +151,7 @@ class DutyReader:
             return found
 
         async def of_state() -> ProposerDuties:
-            found = await self._states.proposers(epoch)
+            found = await self._states.proposers(epoch, window)
             _require_as_in_blocks(found, window)
             is_right(found)
             return found

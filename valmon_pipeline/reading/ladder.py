@@ -60,14 +60,19 @@ class Ladder:
         """Forget the sources of the epoch before."""
         self.taken = {}
 
-    async def climb(self, fact: Fact, sources: Sequence[Source[T]]) -> T | None:
+    async def climb(
+        self, fact: Fact, sources: Sequence[Source[T]], *, may_contradict: bool = True
+    ) -> T | None:
         """Return the fact from the first source that gives it; None if none does.
 
         Raises:
             BeaconUnreachableError: the node has stopped answering.
             ChainChangedError: the chain was reorganized while it was read.
+            ChainRuleViolationError: a source contradicts what is known and none settles it, unless
+                that ``may_contradict``, which only leaves the fact unknown.
         """
         reasons: list[str] = []
+        contradiction: ChainRuleViolationError | None = None
         for source in sorted(sources, key=lambda source: self._refused[fact, source.name]):
             with captured_nodes() as nodes:
                 try:
@@ -76,6 +81,8 @@ class Ladder:
                     raise
                 except REFUSALS as error:
                     await self._require_answering(error)
+                    if isinstance(error, ChainRuleViolationError):
+                        contradiction = error
                     self._refused[fact, source.name] += 1
                     reasons.append(f"{source.name}: {_short(error)}")
                     logger.info("no %s from %s: %s", fact.value, source.name, error)
@@ -89,6 +96,8 @@ class Ladder:
                 reason="; ".join(reasons) or None,
             )
             return value
+        if contradiction is not None and not may_contradict:
+            raise contradiction
         self.miss(fact, "; ".join(reasons) or "no source gives it")
         return None
 

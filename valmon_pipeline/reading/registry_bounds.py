@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
-from valmon_pipeline.errors import MalformedAnswerError
+from valmon_pipeline.errors import ChainRuleViolationError, MalformedAnswerError
 
 
 def require_whole(registry: ValidatorRegistry, node: str, state: int | str) -> None:
@@ -23,19 +23,16 @@ def require_whole(registry: ValidatorRegistry, node: str, state: int | str) -> N
         )
 
 
-def require_known(
-    field: str, node: str, indices: Int64Array, registry: ValidatorRegistry, slot: int
-) -> None:
-    """Refuse validator indices beyond the whole registry of ``slot``.
-
-    ``field`` names the request and the field that the indices come from.
+def require_known(what: str, indices: Int64Array, registry: ValidatorRegistry) -> None:
+    """Refuse validator indices beyond a whole registry. ``what`` names where they come from.
 
     Raises:
-        MalformedAnswerError: an index is that of a validator that does not exist.
+        ChainRuleViolationError: an index is that of a validator that does not exist: the registry
+            or the answer is wrong.
     """
     beyond = indices[indices >= len(registry)]
     if len(beyond):
-        raise MalformedAnswerError(
-            f"{field} of {node}: {int(beyond[0])} is beyond the registry of {len(registry)} "
-            f"validators in the state of slot {slot} ({len(beyond)} such); ask another node"
+        raise ChainRuleViolationError(
+            f"{what}: validator {int(beyond[0])} is beyond the registry of {len(registry)} "
+            f"validators ({len(beyond)} such); ask another node"
         )

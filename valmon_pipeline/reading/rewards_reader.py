@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -60,7 +61,14 @@ class RewardsReader:
         self._seats.clear()
 
     async def attestations(
-        self, fact: Fact, epoch: int, watched: Int64Array, window: Window, *, everyone: bool
+        self,
+        fact: Fact,
+        epoch: int,
+        watched: Int64Array,
+        window: Window,
+        *,
+        everyone: bool,
+        leak: bool | None,
     ) -> AttestationRewards | None:
         """Return the rewards for attestations with target ``epoch`` as ``fact``.
 
@@ -77,25 +85,21 @@ class RewardsReader:
             self._ladder.taken[fact] = replace(source, fact=fact)
             return rewards
         wanted = EVERYONE if everyone or len(watched) > MANY_VALIDATORS else watched
-        rewards_or_none = await self._ladder.climb(
-            fact,
-            [
-                Source(
-                    "rewards/attestations/{epoch}",
-                    lambda: self._client.attestation_rewards(epoch, wanted),
-                ),
-                Source(
-                    "participation of debug/beacon/states/{slot}",
-                    lambda: self._states.attestation_rewards(epoch, window),
-                ),
-            ],
+        reported = Source(
+            "rewards/attestations/{epoch}", lambda: self._client.attestation_rewards(epoch, wanted)
         )
-        if rewards_or_none is not None:
+        computed = Source(
+            "participation of debug/beacon/states/{slot}",
+            lambda: self._states.attestation_rewards(epoch, window),
+        )
+        sources = [computed, reported] if leak else [reported, computed]
+        found = await self._ladder.climb(fact, sources)
+        if found is not None:
             self._attestations = {
-                kept: found for kept, found in self._attestations.items() if kept >= epoch - 1
+                kept: known for kept, known in self._attestations.items() if kept >= epoch - 1
             }
-            self._attestations[epoch] = rewards_or_none, self._ladder.taken[fact]
-        return rewards_or_none
+            self._attestations[epoch] = found, self._ladder.taken[fact]
+        return found
 
     async def blocks(
         self, epoch: int, window: Window, duties: ProposerDuties | None, watched: Int64Array
@@ -122,7 +126,7 @@ class RewardsReader:
             if root not in self._blocks:
                 answer = await self._ladder.climb(
                     Fact.BLOCK_REWARDS,
-                    [Source("rewards/blocks/{root}", lambda root=root: self._block(root))],
+                    [Source("rewards/blocks/{root}", partial(self._block, root))],
                 )
                 sources.append(self._ladder.taken[Fact.BLOCK_REWARDS])
                 if answer is None:
@@ -133,36 +137,57 @@ class RewardsReader:
         self._enter_blocks(roots, found, sources)
         return found
 
-    async def sync_committee(
-        self, epoch: int, window: Window, seats: Int64Array | None, members: Int64Array
+    async def seats(
+        self,
+        epoch: int,
+        window: Window,
+        seats: Int64Array | None,
+        seats_at_end: Int64Array | None,
+        watched: Int64Array,
     ) -> tuple[int | None, int | None]:
         """Return what a seat earns in a block of ``epoch`` and in the first block of the next.
 
         One block of each epoch tells it: the price of a seat is the same in all blocks of an
-        epoch. Nothing is asked without watched ``members``.
+        epoch. Nothing is asked where no watched validator has a seat.
         """
-        if seats is None or not len(members):
-            return None, None
         end = self._spec.first_slot(epoch + 1)
-        slots = [slot for slot in _rewarded_slots(window) if slot < end]
-        in_epoch = await self._seat_reward(Fact.SYNC_REWARDS, window, seats, slots[::-1])
-        taken = self._ladder.taken.get(Fact.SYNC_REWARDS)
-        at_end = None
-        if end in window.blocks:
-            at_end = await self._seat_reward(Fact.SYNC_REWARDS, window, seats, [end])
-        if taken is not None:
-            self._ladder.taken[Fact.SYNC_REWARDS] = taken
-        return in_epoch, at_end
+        slots = [slot for slot in _rewarded_slots(window) if slot < end][::-1]
+        asked = [
+            (holders, of_slots)
+            for holders, of_slots in ((seats, slots), (seats_at_end, [end]))
+            if holders is not None and np.isin(holders, watched).any()
+        ]
+        if not asked:
+            if seats is None:
+                self._ladder.miss(Fact.SYNC_REWARDS, "the sync committee is not known")
+            else:
+                self._ladder.know(Fact.SYNC_REWARDS, "no watched member")
+            return None, None
+        prices: list[int | None] = []
+        taken: list[FactSource] = []
+        for holders, of_slots in ((seats, slots), (seats_at_end, [end])):
+            price = None
+            if holders is not None and np.isin(holders, watched).any():
+                price = await self._seat_reward(window, holders, of_slots)
+                taken.append(self._ladder.taken[Fact.SYNC_REWARDS])
+            prices.append(price)
+        # What is missing in either is missing.
+        unknown = next((source for source in taken if not source.is_known), None)
+        self._ladder.taken[Fact.SYNC_REWARDS] = unknown or taken[0]
+        return prices[0], prices[1]
 
     async def _seat_reward(
-        self, fact: Fact, window: Window, seats: Int64Array, slots: Sequence[int]
+        self, window: Window, seats: Int64Array, slots: Sequence[int]
     ) -> int | None:
-        for slot in slots[:_BLOCKS_FOR_A_SEAT]:
+        fact = Fact.SYNC_REWARDS
+        blocks = [slot for slot in slots if slot in window.blocks]
+        if not blocks:
+            self._ladder.know(fact, "no block")
+        for slot in blocks[:_BLOCKS_FOR_A_SEAT]:
             root = window.canonical.root_at(slot)
             if root not in self._seats:
                 rows = await self._ladder.climb(
-                    fact,
-                    [Source("rewards/sync_committee/{root}", lambda root=root: self._seat(root))],
+                    fact, [Source("rewards/sync_committee/{root}", partial(self._seat, root))]
                 )
                 if rows is None:
                     continue
@@ -172,8 +197,7 @@ class RewardsReader:
             price = _implied_seat_reward(self._spec, seats, window, slot, self._seats[root])
             if price is not None:
                 return price
-        if not slots:
-            self._ladder.know(fact, "no block")
+            self._ladder.miss(fact, f"the rewards of slot {slot} do not tell what a seat earns")
         return None
 
     async def _block(self, root: bytes) -> BlockRewards:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from valmon_pipeline.frames import TABLES, TableContract
-from valmon_pipeline.storage.captured_answers import CAPTURED
+from valmon_pipeline.storage.captured_table import CAPTURED
 from valmon_pipeline.storage.tables import INDEXES, SecondaryIndex, metadata_of
 from valmon_pipeline.storage.tile_table import TILE_KEY, TILES
 

@@ -14,7 +14,7 @@ import pandera.pandas as pa
 import sqlalchemy as sa
 
 from valmon_pipeline.frames import TABLES, TableContract
-from valmon_pipeline.storage.captured_answers import captured_table
+from valmon_pipeline.storage.captured_table import captured_table
 from valmon_pipeline.storage.tile_table import TILES, tile_table
 
 NAMING: Final[Mapping[str, Any]] = {
