@@ -46,10 +46,10 @@ class WindowReader:
 
         Raises:
             EpochNotFinalError: the node has no block after the window yet.
+            NodeNotReadyError: it has no head block at all yet.
         """
         if self._head_slot <= last:
-            head = await self._client.header("head")
-            self._head_slot = -1 if head is None else head.slot
+            self._head_slot = (await self._client.head()).slot
         if self._head_slot <= last:
             raise EpochNotFinalError(
                 f"the attestation window of epoch {epoch} is not closed yet: that takes a block "

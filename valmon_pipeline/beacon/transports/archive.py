@@ -36,15 +36,21 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     """Hands every final answer to an archive before it is returned.
 
     Answers in a buffer are not kept: they are no text, and a state is larger than everything else
-    that is asked about its epoch.
+    that is asked about its epoch. ``hide`` takes a node's secrets out of the words of a refusal.
     """
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport, writer: ExchangeSink, *, phase: str = "live"
+        self,
+        inner: httpx.AsyncBaseTransport,
+        writer: ExchangeSink,
+        *,
+        phase: str = "live",
+        hide: Callable[[str], str] = lambda text: text,
     ) -> None:
         self._inner = inner
         self._writer = writer
         self._phase = phase
+        self._hide = hide
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and record the exchange."""
@@ -53,6 +59,9 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         if BUFFER in response.extensions:
             return response
         await response.aread()
+        content = response.content
+        if response.status_code != httpx.codes.OK:
+            content = self._hide(content.decode("utf-8", errors="replace")).encode()
         query = request.url.query.decode("ascii")
         self._writer.append(
             Exchange(
@@ -63,7 +72,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
                 request_body=body_as_json(request.content),
                 status=response.status_code,
                 headers=kept_headers(response.headers),
-                body=body_as_json(response.content),
+                body=body_as_json(content),
                 phase=self._phase,
                 t=time.time(),
                 ms=(time.monotonic() - started) * 1000,
