@@ -6,6 +6,8 @@ Errors never contain credentials: node and database addresses are redacted befor
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class ValmonError(Exception):
     """Base of all errors that are valmon's own; the command line prints only the message."""
@@ -39,16 +41,72 @@ class BeaconApiError(ValmonError):
     """Base of everything that went wrong while talking to a beacon node."""
 
 
+class RefusalKind(StrEnum):
+    """Meaning of a refusal, found by client and route: the status alone does not tell it."""
+
+    GONE = "gone"
+    """Pruned or never kept; this node will not have it again."""
+    NOT_YET = "not yet"
+    """The chain, or the node, has not reached it."""
+    NOT_FOUND = "not found"
+    """Gone, not there yet, or never there: the client answers all three alike."""
+    NO_SUCH_ROUTE = "no such route"
+    """The client, or its settings, do not offer the endpoint."""
+    OVERLOADED = "overloaded"
+    """Too busy, or a gateway in front of the node is: passes by itself."""
+    FAILED = "failed"
+    """An internal error of unknown meaning: may pass by itself."""
+    SYNCING = "syncing"
+    """The node does not answer this until it has caught up."""
+    EXECUTION_CLIENT = "execution client"
+    """The node needs its execution client for the answer, and cannot reach it."""
+    BAD_REQUEST = "bad request"
+    """The node does not accept a parameter, e.g. an index that it does not know."""
+    REDIRECTED = "redirected"
+    """The address leads to another one."""
+    FORBIDDEN = "forbidden"
+    """The node refuses this caller, or this kind of request."""
+
+
+class _RefusalError(BeaconApiError):
+    """A refusal with its meaning; see the attributes of the subclasses."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: RefusalKind | None = None,
+        status: int | None = None,
+        path: str | None = None,
+        said: str = "",
+        unknown_index: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.path = path
+        self.said = said
+        self.unknown_index = unknown_index
+
+
 class BeaconUnreachableError(BeaconApiError):
-    """No usable answer before the deadline: refused connections, timeouts, 429 and 5xx."""
+    """No usable answer before the deadline: refused connections, timeouts, 429 and passing 5xx."""
 
 
-class ObjectUnavailableError(BeaconApiError):
-    """The node answered that it does not have the object (404, or 400 for pruned history)."""
+class ObjectUnavailableError(_RefusalError):
+    """The node does not have the object, or does not offer it: 404, 400, or a permanent 5xx.
+
+    ``kind`` is the meaning (None: not a node's refusal, e.g. of an archive), ``status`` the HTTP
+    status, ``path`` the path that was asked, ``said`` the node's own words without secrets, and
+    ``unknown_index`` the validator index that the node does not know, where it names one.
+    """
 
 
-class RequestRefusedError(BeaconApiError):
-    """The node refused the request itself (other 4xx, 501)."""
+class RequestRefusedError(_RefusalError):
+    """The node refused the request itself: 401, 403, other 4xx, 501, a redirect.
+
+    Attributes as of :class:`ObjectUnavailableError`.
+    """
 
 
 class MalformedAnswerError(BeaconApiError):

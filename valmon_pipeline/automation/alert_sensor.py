@@ -113,7 +113,7 @@ def _node_problem(pipeline: Pipeline) -> str:
     """Why no node can be read from, "" if one can."""
 
     async def read(client: BeaconClient) -> None:
-        await client.header("head")
+        await client.head()
 
     try:
         ask_node(pipeline, read)

@@ -114,8 +114,8 @@ def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
 
 def _head(settings: Settings, pipeline: Pipeline) -> _Head:
     async def read(client: BeaconClient) -> _Head:
-        spec, header = await client.spec(), await client.header("head")
-        newest = -1 if header is None else newest_closed_epoch(header.slot, spec.slots_per_epoch)
+        spec, head = await client.spec(), await client.head()
+        newest = newest_closed_epoch(head.slot, spec.slots_per_epoch)
         days = settings.retention_days
         kept = None if days is None else days * _MILLISECONDS_PER_DAY // spec.epoch_duration_ms
         return _Head(newest, kept)

@@ -125,7 +125,7 @@ def body_as_json(content: bytes) -> msgspec.Raw:
     if compact[:1] in (b"{", b"["):
         try:
             msgspec.json.decode(compact, type=msgspec.Raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # truncated or garbled: kept as text, so that a replay is as broken as the node
         else:
             return msgspec.Raw(compact)
@@ -285,7 +285,7 @@ def _compact(content: bytes) -> bytes:
     """Return JSON without white space between tokens; anything else as it is."""
     try:
         return msgspec.json.format(content, indent=-1)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return content
 
 

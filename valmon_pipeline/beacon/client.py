@@ -46,7 +46,11 @@ from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.weights import SYNC_REWARD_WEIGHT, WEIGHT_DENOMINATOR
-from valmon_pipeline.errors import MalformedAnswerError, ObjectUnavailableError
+from valmon_pipeline.errors import (
+    MalformedAnswerError,
+    NodeNotReadyError,
+    ObjectUnavailableError,
+)
 
 __all__ = ["EVERYONE", "BeaconClient", "BlockId", "NodeOptions", "StateId"]
 
@@ -69,11 +73,13 @@ class BeaconClient:
     All methods raise the same errors (all ``BeaconApiError``), naming the request:
 
     - ``BeaconUnreachableError``: no usable answer, after the retries or at the deadline.
-    - ``ObjectUnavailableError``: the node does not have the object (404, or 400 for pruned or
-      future objects, which some clients answer).
-    - ``RequestRefusedError``: any other refusal (401, 403, 413, 501 …).
-    - ``MalformedAnswerError``: truncated, not JSON, a field missing, of a wrong type or value.
-    - ``NodeNotReadyError``: the answer is optimistic and must not be stored.
+    - ``ObjectUnavailableError``: the node does not have the object, or does not offer it; its
+      ``kind`` says which, by client and route (see ``beacon.refusals``).
+    - ``RequestRefusedError``: any other refusal (401, 403, 413, 501, a redirect …).
+    - ``MalformedAnswerError``: truncated, not JSON, too long, a field missing, of a wrong type or
+      value; or the address is no beacon node's.
+    - ``NodeNotReadyError``: the node is syncing, or the answer is optimistic and must not be
+      stored.
 
     State and block ids are slots, names (``head``, ``finalized``, ``genesis``, ``justified``) or
     ``0x…`` roots; block ids may be the root's bytes.
@@ -167,7 +173,8 @@ class BeaconClient:
 
     async def node_version(self) -> str:
         """Return the name and version of the node's software."""
-        return await self._get("/eth/v1/node/version", decode.node_version)
+        version = await self._get("/eth/v1/node/version", decode.node_version)
+        return self._connection.hidden(version)
 
     async def syncing(self) -> SyncStatus:
         """Return how far the node is."""
@@ -188,10 +195,23 @@ class BeaconClient:
         response = await self._connection.ask("GET", path, tolerated=frozenset({404}))
         if response.status_code != httpx.codes.OK:
             return None
-        header = decode.decoded(
-            decode.header, response.content, self._connection.where("GET", path)
-        )
+        header = self._connection.read(decode.header, response, "GET", path)
         self._require_slot(block_id, header.slot, path)
+        return header
+
+    async def head(self) -> BlockHeader:
+        """Return the head block's header.
+
+        Raises, apart from what all methods raise:
+            NodeNotReadyError: the node has no head block yet.
+        """
+        header = await self.header("head")
+        if header is None:
+            raise NodeNotReadyError(
+                f"{self._connection.where('GET', '/eth/v1/beacon/headers/head')}: HTTP 404: the "
+                "node has no head block yet: it is starting, or before genesis; valmon asks again "
+                "later"
+            )
         return header
 
     async def block(self, block_id: BlockId) -> Block:
@@ -199,10 +219,8 @@ class BeaconClient:
         path = f"/eth/v2/beacon/blocks/{_block_id(block_id)}"
         response = await self._connection.ask("GET", path)
         version = response.headers.get("eth-consensus-version")
-        block = decode.decoded(
-            lambda content: decode.block(content, version),
-            response.content,
-            self._connection.where("GET", path),
+        block = self._connection.read(
+            lambda content: decode.block(content, version), response, "GET", path
         )
         self._require_slot(block_id, block.slot, path)
         return block
@@ -309,9 +327,7 @@ class BeaconClient:
         if response is None or response.status_code != httpx.codes.OK:
             path = f"/eth/v1/validator/duties/proposer/{epoch}"
             response = await self._connection.ask("GET", path)
-        duties = decode.decoded(
-            decode.proposer_duties, response.content, self._connection.where("GET", path)
-        )
+        duties = self._connection.read(decode.proposer_duties, response, "GET", path)
         first = max(spec.first_slot(epoch), 1)
         slots = np.arange(first, spec.last_slot(epoch) + 1, dtype=np.int64)
         if not np.array_equal(duties.slot, slots):
@@ -399,23 +415,26 @@ class BeaconClient:
 
     async def _queue(self, state_id: StateId, name: str, decoder: Callable[[bytes], T]) -> T | None:
         path = f"/eth/v1/beacon/states/{state_id}/{name}"
-        response = await self._connection.ask("GET", path, tolerated=_NO_SUCH_QUEUE)
+        try:
+            response = await self._connection.ask("GET", path, tolerated=_NO_SUCH_QUEUE)
+        except ObjectUnavailableError:
+            return None
         if response.status_code != httpx.codes.OK:
             return None
-        return decode.decoded(decoder, response.content, self._connection.where("GET", path))
+        return self._connection.read(decoder, response, "GET", path)
 
     async def _validators_by_id(self, path: str, ids: Sequence[str]) -> ValidatorRegistry:
         """Ask by POST, or by GET where the node does not know the POST."""
         if self._posts_validators:
             response = await self._connection.ask(
-                "POST", path, body={"ids": ids}, tolerated=_NO_SUCH_ENDPOINT
+                "POST", path, body={"ids": ids}, named=len(ids), tolerated=_NO_SUCH_ENDPOINT
             )
             if response.status_code == httpx.codes.OK:
-                return decode.decoded(
-                    decode.validators, response.content, self._connection.where("POST", path)
-                )
+                return self._connection.read(decode.validators, response, "POST", path)
         requests = (
-            self._get(path, decode.validators, params=[("id", name) for name in chunk])
+            self._get(
+                path, decode.validators, params=[("id", name) for name in chunk], named=len(chunk)
+            )
             for chunk in chunks(ids, GET_IDS)
         )
         registries = [await next(requests)]  # alone: it tells whether the state is there at all
@@ -436,15 +455,16 @@ class BeaconClient:
         path: str,
         decoder: Callable[[bytes], T],
         params: Sequence[tuple[str, str]] = (),
+        named: int | None = None,
     ) -> T:
-        response = await self._connection.ask("GET", path, params=params)
-        return decode.decoded(
-            decoder, response.content, self._connection.where("GET", path, params)
-        )
+        response = await self._connection.ask("GET", path, params=params, named=named)
+        return self._connection.read(decoder, response, "GET", path, params)
 
-    async def _post(self, path: str, body: object, decoder: Callable[[bytes], T]) -> T:
-        response = await self._connection.ask("POST", path, body=body)
-        return decode.decoded(decoder, response.content, self._connection.where("POST", path))
+    async def _post(self, path: str, ids: Sequence[str], decoder: Callable[[bytes], T]) -> T:
+        """``ids`` names validators; none of them: everyone."""
+        named = len(ids) or None
+        response = await self._connection.ask("POST", path, body=ids, named=named)
+        return self._connection.read(decoder, response, "POST", path)
 
     async def _require_possible(self, rewards: SyncCommitteeRewards, path: str) -> None:
         """Refuse more than a whole sync committee earns in a slot, were every gwei staked."""

@@ -13,6 +13,10 @@ from valmon_pipeline.chain.registry import ByteMatrix, Int64Array
 
 INT64_MAX: Final = int(np.iinfo(np.int64).max)
 INT64_MIN: Final = int(np.iinfo(np.int64).min)
+LAST_SLOT: Final = 2**40 - 1
+"""No chain gets there within a hundred thousand years, whatever its slots."""
+LATEST_TIME: Final = 2**38 - 1
+"""Unix seconds; the year 10680."""
 
 _INVALID: Final = 255
 _NIBBLE: Final = np.full(256, _INVALID, np.uint8)
@@ -31,10 +35,10 @@ class FieldError(ValueError):
         super().__init__(f"field {path} is {shown}, expected {expected}")
 
 
-def integer(value: Number, path: str, minimum: int = 0) -> int:
-    """Return a value that must be an integer in ``minimum`` … 2**63 - 1."""
-    if type(value) is not int or not minimum <= value <= INT64_MAX:
-        raise FieldError(path, value, _expected(minimum))
+def integer(value: Number, path: str, minimum: int = 0, maximum: int = INT64_MAX) -> int:
+    """Return a value that must be an integer in ``minimum`` … ``maximum``."""
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise FieldError(path, value, _expected(minimum, maximum))
     return value
 
 
@@ -109,7 +113,9 @@ def require_unique(column: Int64Array, path: str) -> None:
         raise FieldError(path, int(column[repeated[0]]), "each value once")
 
 
-def _expected(minimum: int) -> str:
+def _expected(minimum: int, maximum: int = INT64_MAX) -> str:
+    if maximum < INT64_MAX:
+        return f"an integer from {minimum} to {maximum}"
     if minimum == 0:
         return "a non-negative integer below 2**63"
     if minimum <= INT64_MIN:

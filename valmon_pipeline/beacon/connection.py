@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
 
+from valmon_pipeline.beacon import decode
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.archive import ExchangeSink, read_exchanges
+from valmon_pipeline.beacon.body_limits import SMALL_BYTES, body_limit
 from valmon_pipeline.beacon.captured_answers import Shelf
-from valmon_pipeline.beacon.redact import redact_url
-from valmon_pipeline.beacon.request_observer import NobodyObserves, RequestObserver
+from valmon_pipeline.beacon.consensus_client import ConsensusClient
+from valmon_pipeline.beacon.question_words import meaning_of, subject_of, words_of
+from valmon_pipeline.beacon.redact import Secrets, redact_url
+from valmon_pipeline.beacon.refusals import Refusal, classify, depends_on_client
+from valmon_pipeline.beacon.request_observer import (
+    ENDPOINT,
+    NobodyObserves,
+    RequestObserver,
+    endpoint_of,
+)
 from valmon_pipeline.beacon.statistics import ClientStatistics
 from valmon_pipeline.beacon.transports.archive import (
     ArchivedSubjectsTransport,
@@ -37,9 +50,13 @@ from valmon_pipeline.beacon.transports.retry import (
     DEADLINE,
     RetryPolicy,
     RetryTransport,
+    is_untrusted_certificate,
 )
 from valmon_pipeline.beacon.transports.whole_body import (
     BUFFER,
+    LIMIT,
+    TIMEOUT,
+    EncodingError,
     OversizedAnswerError,
     WholeBodyTransport,
 )
@@ -47,17 +64,44 @@ from valmon_pipeline.errors import (
     BeaconApiError,
     BeaconUnreachableError,
     MalformedAnswerError,
+    NodeNotReadyError,
     ObjectUnavailableError,
+    RefusalKind,
     RequestRefusedError,
+    ValmonError,
 )
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 MAX_ANSWER_BYTES: Final = 2 << 30
-"""A whole mainnet registry as JSON is about 1 GB."""
+"""A whole mainnet registry as JSON is about 1 GB. See ``body_limits`` for what is less."""
 MAX_STATE_BYTES: Final = 1 << 30
 """A whole mainnet state is about 0.3 GB."""
 _STATE_TIMEOUT_SECONDS: Final = 120.0
 """Some nodes take their time to put a whole state together before they send any of it."""
-_UNREACHABLE: Final = frozenset({429, 500, 502, 503, 504})
+_VERSION: Final = "/eth/v1/node/version"
+_VERSION_SECONDS: Final = 2.0
+_MOST_WORDS: Final = 300
+_REFUSAL: Final = "valmon_refusal"
+"""Response extension: what the refusal means."""
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "Connection": "keep-alive",
+    "User-Agent": "valmon",
+}
+_TRANSPORT_FAULTS: Final = (
+    TimeoutError,
+    httpx.TransportError,
+    httpx.DecodingError,
+    OversizedAnswerError,
+    EncodingError,
+    NotInArchiveError,
+    RecursionError,
+    MemoryError,
+)
 _DEADLINE: ContextVar[float | None] = ContextVar("beacon_deadline", default=None)
 
 
@@ -104,16 +148,22 @@ class Connection:
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        transport: httpx.AsyncBaseTransport,
         name: str | Callable[[], str],
         statistics: ClientStatistics,
-        max_state_bytes: int = MAX_STATE_BYTES,
+        *,
+        options: NodeOptions | None = None,
+        refusals: _Refusals | None = None,
         shelf: Shelf | None = None,
     ) -> None:
+        self._transport = transport
         self._name = name
         self.statistics = statistics
-        self._http = http
-        self._max_state_bytes = max_state_bytes
+        self._max_state_bytes = MAX_STATE_BYTES if options is None else options.max_state_bytes
+        self._state_timeout = (
+            None if options is None else max(options.timeout_seconds, _STATE_TIMEOUT_SECONDS)
+        )
+        self._refusals = refusals or _Refusals(transport, Secrets())
         self.shelf = shelf or Shelf()
 
     @classmethod
@@ -139,7 +189,9 @@ class Connection:
             )
         name = options.name or redact_url(options.url)
         transport = NodeAddressTransport(options.url, transport)
-        transport = WholeBodyTransport(transport, statistics, options.max_answer_bytes)
+        transport = WholeBodyTransport(
+            transport, statistics, options.max_answer_bytes, options.timeout_seconds
+        )
         transport = ObservingTransport(transport, name, options.observer)
         transport = RateLimitTransport(
             transport,
@@ -149,14 +201,16 @@ class Connection:
             in_flight=options.worker_pool_size,
             on_wait=lambda seconds: options.observer.waited_for_rate_limit(name, seconds),
         )
-        transport = RetryTransport(transport, statistics, options.retry)
+        refusals = _Refusals(transport, Secrets(options.url))
+        transport = RetryTransport(transport, statistics, options.retry, refusals.pass_by)
         shelf = Shelf()
         # Within the recording, so that an archive also gets what was captured earlier.
         transport = CapturedTransport(transport, shelf)
         if archive is not None:
-            transport = RecordingTransport(transport, archive, phase=phase)
-        http = _http_client(transport, options.timeout_seconds)
-        return cls(http, name, statistics, options.max_state_bytes, shelf)
+            transport = RecordingTransport(
+                transport, archive, phase=phase, hide=refusals.secrets.hide
+            )
+        return cls(transport, name, statistics, options=options, refusals=refusals, shelf=shelf)
 
     @classmethod
     def replay(cls, archive: Path) -> Connection:
@@ -168,7 +222,7 @@ class Connection:
         transport = WholeBodyTransport(
             ReplayTransport(read_exchanges(archive)), statistics, MAX_ANSWER_BYTES
         )
-        return cls(_http_client(transport, timeout=None), archive.name, statistics)
+        return cls(transport, archive.name, statistics)
 
     @classmethod
     def archived(cls, archive: AnswerArchive, otherwise: str) -> Connection:
@@ -180,8 +234,7 @@ class Connection:
         statistics = ClientStatistics()
         archived = ArchivedSubjectsTransport(archive.read, otherwise)
         transport = WholeBodyTransport(archived, statistics, MAX_ANSWER_BYTES)
-        http = _http_client(transport, timeout=None)
-        return cls(http, lambda: archived.node, statistics)
+        return cls(transport, lambda: archived.node, statistics)
 
     @property
     def name(self) -> str:
@@ -190,7 +243,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def ask(
         self,
@@ -199,71 +252,97 @@ class Connection:
         *,
         params: Sequence[tuple[str, str]] = (),
         body: object = None,
+        named: int | None = None,
+        headers: Mapping[str, str] | None = None,
         tolerated: frozenset[int] = frozenset(),
     ) -> httpx.Response:
         """Return the answer, of status 200 or one of the ``tolerated``.
 
-        ``body`` is sent as JSON.
+        ``body`` is sent as JSON; ``named`` is the number of validators that the request names,
+        which bounds the answer (see ``beacon.body_limits``); ``headers`` replace the usual ones.
 
         Raises:
             BeaconUnreachableError: no usable answer, after the retries or at the deadline.
-            ObjectUnavailableError: 404 or 400, or not in the archive.
-            RequestRefusedError: any other status.
-            MalformedAnswerError: the answer is longer than allowed.
+            NodeNotReadyError: the node does not answer this while it is syncing.
+            ObjectUnavailableError: the node does not have it, or does not offer it; or it is not
+                in the archive.
+            RequestRefusedError: any other refusal.
+            MalformedAnswerError: the answer is longer than allowed, or cannot be decoded.
         """
-        where = self.where(method, path, params)
-        request = self._http.build_request(
+        endpoint = endpoint_of(path)
+        request = _request(
             method,
             path,
-            params=list(params) or None,
-            content=None if body is None else msgspec.json.encode(body),
-            headers=None if body is None else {"Content-Type": "application/json"},
+            params,
+            body,
+            headers,
+            {LIMIT: body_limit(endpoint, named), ENDPOINT: endpoint},
         )
-        return await self._send(request, where, tolerated)
+        return await self._send(request, path, params, tolerated)
 
     async def ask_state(self, path: str) -> tuple[httpx.Headers, memoryview]:
         """Return the headers and the bytes (SSZ) of a whole state, in memory once.
 
         Raises as :meth:`ask`; longer than the node's ``max_state_bytes`` is malformed.
         """
-        where = self.where("GET", path)
-        request = self._http.build_request(
+        request = _request(
             "GET",
             path,
             # Decompression would take longer than what is done with the state.
             headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity"},
-            timeout=_longer_timeout(self._http.timeout),
-            extensions={BUFFER: self._max_state_bytes},
+            extensions={
+                BUFFER: self._max_state_bytes,
+                TIMEOUT: self._state_timeout,
+                ENDPOINT: endpoint_of(path),
+            },
         )
-        response = await self._send(request, where)
+        response = await self._send(request, path)
         content: memoryview | None = response.extensions.get(BUFFER)
         kind = response.headers.get("content-type", "")
         if content is None or "application/octet-stream" not in kind:
+            kind = self._refusals.secrets.hide(kind[:100])
             raise MalformedAnswerError(
-                f"{where}: the answer is {kind or 'of no content type'}, expected "
-                "application/octet-stream. Ask another node, or set whole_network: off."
+                f"{self.where('GET', path)}: the answer is {kind or 'of no content type'}, "
+                "expected application/octet-stream. Ask another node, or set whole_network: off."
             )
         return response.headers, content
 
+    def read(
+        self,
+        decoder: Callable[[bytes], T],
+        response: httpx.Response,
+        method: str,
+        path: str,
+        params: Sequence[tuple[str, str]] = (),
+    ) -> T:
+        """Decode an answer in JSON. Raises as ``decode.decoded``, without the node's secrets."""
+        try:
+            return decode.decoded(decoder, response.content, self.where(method, path, params))
+        except ValmonError as error:
+            raise self._refusals.secrets.hide_in(error)  # noqa: B904 (the same error)
+
+    def hidden(self, text: str) -> str:
+        """Return a text of the node without the secrets of its address."""
+        return self._refusals.secrets.hide(text)
+
     async def _send(
-        self, request: httpx.Request, where: str, tolerated: frozenset[int] = frozenset()
+        self,
+        request: httpx.Request,
+        path: str,
+        params: Sequence[tuple[str, str]] = (),
+        tolerated: frozenset[int] = frozenset(),
     ) -> httpx.Response:
         if (ends := _DEADLINE.get()) is not None:
             request.extensions[DEADLINE] = ends
         try:
-            response = await self._http.send(request)
-        except (TimeoutError, httpx.TransportError, httpx.DecodingError) as error:
-            raise BeaconUnreachableError(
-                f"{where}: no answer after {_attempts(request)} "
-                f"({type(error).__name__}{f': {error}' if str(error) else ''}). "
-                "Is the node running, and is beacon_node_url right?"
-            ) from error
-        except OversizedAnswerError as error:
-            raise MalformedAnswerError(f"{where}: {error}") from error
-        except NotInArchiveError as error:
-            raise ObjectUnavailableError(f"{where}: {error}") from error
-        if response.status_code != httpx.codes.OK and response.status_code not in tolerated:
-            raise _refusal(response, where, _attempts(request))
+            response = await self._transport.handle_async_request(request)
+        except _TRANSPORT_FAULTS as error:
+            where = self.where(request.method, path, params)
+            raise self._refusals.secrets.hide_in(_failure(error, where, request)) from error
+        status = response.status_code
+        if status != httpx.codes.OK and status not in tolerated:
+            where = self.where(request.method, path, params)
+            raise await self._refusals.error(request, response, where, subject_of(path, params))
         return response
 
     def where(self, method: str, path: str, params: Sequence[tuple[str, str]] = ()) -> str:
@@ -280,48 +359,129 @@ def _certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _http_client(transport: httpx.AsyncBaseTransport, timeout: float | None) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=PLACEHOLDER,
-        transport=transport,
-        timeout=timeout,
-        trust_env=False,  # neither a netrc nor a proxy may answer for the node
-        headers={"Accept": "application/json", "User-Agent": "valmon"},
+def _request(
+    method: str,
+    path: str,
+    params: Sequence[tuple[str, str]] = (),
+    body: object = None,
+    headers: Mapping[str, str] | None = None,
+    extensions: dict[str, Any] | None = None,
+) -> httpx.Request:
+    sent = {**_HEADERS, **headers} if headers else _HEADERS
+    return httpx.Request(
+        method,
+        f"{PLACEHOLDER}{path}{'?' + urlencode(params) if params else ''}",
+        headers=sent if body is None else {**sent, "Content-Type": "application/json"},
+        content=None if body is None else msgspec.json.encode(body),
+        extensions=extensions,
     )
 
 
-def _longer_timeout(timeout: httpx.Timeout) -> httpx.Timeout:
-    longer = httpx.Timeout(timeout)
-    if longer.read is not None:
-        longer.read = max(longer.read, _STATE_TIMEOUT_SECONDS)
-    return longer
+class _Refusals:
+    """Finds out what a node's refusals mean; asks the node once which client it is."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, secrets: Secrets) -> None:
+        self._transport = transport
+        self.secrets = secrets
+        self._client: ConsensusClient | None = None
+
+    async def pass_by(self, request: httpx.Request, response: httpx.Response) -> bool:
+        """Tell whether the same request can be answered a moment later."""
+        return (await self._refusal(request, response)).passes
+
+    async def error(
+        self, request: httpx.Request, response: httpx.Response, where: str, subject: str
+    ) -> BeaconApiError:
+        """Return the error that says what the node said, what it means, and what comes next."""
+        refusal = await self._refusal(request, response)
+        said = f" ({refusal.said[:_MOST_WORDS]})" if refusal.said else ""
+        location = response.headers.get("location")
+        after = ""
+        if refusal.passes:
+            after = f", after {_attempts(request)}"
+        message = (
+            f"{where}: HTTP {refusal.status}{said}{after}: "
+            f"{meaning_of(refusal, subject, self._client or ConsensusClient.UNKNOWN, location)}"
+        )
+        message = self.secrets.hide(message)
+        if refusal.kind in (RefusalKind.OVERLOADED, RefusalKind.FAILED):
+            return BeaconUnreachableError(message)
+        if refusal.kind is RefusalKind.SYNCING:
+            return NodeNotReadyError(message)
+        known: dict[str, Any] = {
+            "kind": refusal.kind,
+            "status": refusal.status,
+            "path": refusal.path,
+            "said": refusal.said,
+            "unknown_index": refusal.unknown_index,
+        }
+        no_answer = refusal.status in (400, 404, 410) or refusal.kind is RefusalKind.GONE
+        if no_answer or refusal.status in (500, 503):
+            return ObjectUnavailableError(message, **known)
+        return RequestRefusedError(message, **known)
+
+    async def _refusal(self, request: httpx.Request, response: httpx.Response) -> Refusal:
+        known: Refusal | None = response.extensions.get(_REFUSAL)
+        if known is not None:
+            return known
+        path, status = request.url.path, response.status_code
+        endpoint = request.extensions.get(ENDPOINT) or endpoint_of(path)
+        said = self.secrets.hide(words_of(response.content))
+        client = self._client or ConsensusClient.UNKNOWN
+        if path != _VERSION and depends_on_client(status, endpoint, said):
+            client = await self._learn(request)
+        refusal = classify(client, status, path, endpoint, said)
+        response.extensions[_REFUSAL] = refusal
+        return refusal
+
+    async def _learn(self, refused: httpx.Request) -> ConsensusClient:
+        """Ask once; a node that does not say remains unknown."""
+        if self._client is None:
+            seconds = _VERSION_SECONDS
+            if (ends := refused.extensions.get(DEADLINE)) is not None:
+                seconds = min(seconds, ends - time.monotonic())
+            client = ConsensusClient.UNKNOWN
+            try:
+                async with asyncio.timeout(seconds):
+                    response = await self._transport.handle_async_request(
+                        _request("GET", _VERSION, extensions={LIMIT: SMALL_BYTES})
+                    )
+                version = decode.node_version(response.content)
+                client = ConsensusClient.of_version(version)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the refusal counts)
+                logger.debug("node/version was not answered: %s", type(error).__name__)
+            self._client = client
+        return self._client
+
+
+def _failure(error: BaseException, where: str, request: httpx.Request) -> BeaconApiError:
+    """Return the error of a request that got no answer, or one that cannot be taken in."""
+    if isinstance(error, NotInArchiveError):
+        return ObjectUnavailableError(f"{where}: {error}")
+    if isinstance(error, OversizedAnswerError | EncodingError):
+        return MalformedAnswerError(
+            f"{where}: {error}. Nothing was stored; the node is broken, or harmful: ask another one"
+        )
+    if isinstance(error, RecursionError | MemoryError):
+        return MalformedAnswerError(
+            f"{where}: the answer cannot be taken in ({type(error).__name__}). Nothing was stored; "
+            "the node is broken, or harmful: ask another one"
+        )
+    kind = type(error).__name__
+    found = f"{kind}: {error}" if str(error) else kind
+    if is_untrusted_certificate(error):
+        return BeaconUnreachableError(
+            f"{where}: the node's certificate is not trusted ({found}). If an authority of your "
+            "own signed it, put that authority's certificate into a file and name the file in the "
+            "environment variable SSL_CERT_FILE; if it names another host, use that name in the "
+            "node's address"
+        )
+    return BeaconUnreachableError(
+        f"{where}: no answer after {_attempts(request)} ({found}). "
+        "Is the node running, and is beacon_node_url right?"
+    )
 
 
 def _attempts(request: httpx.Request) -> str:
     attempts = request.extensions.get(ATTEMPTS, 1)
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
-
-
-def _refusal(response: httpx.Response, where: str, attempts: str) -> BeaconApiError:
-    status = response.status_code
-    answer = f"{where}: HTTP {status}{_message(response)}"
-    if status in (400, 404):
-        return ObjectUnavailableError(
-            f"{answer}. The node does not have it: pruned, not there yet, or never proposed."
-        )
-    if status in _UNREACHABLE:
-        return BeaconUnreachableError(
-            f"{answer}, after {attempts}. The node is overloaded, or cannot serve this object."
-        )
-    return RequestRefusedError(f"{answer}. Does the node allow this request?")
-
-
-def _message(response: httpx.Response) -> str:
-    """The node's own words, for people; their meaning is never relied on."""
-    try:
-        body = msgspec.json.decode(response.content)
-        text = str(body.get("message", "")) if isinstance(body, dict) else ""
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        text = response.text
-    text = " ".join(text.split())[:200]
-    return f" ({text})" if text else ""

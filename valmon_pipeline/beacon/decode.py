@@ -30,6 +30,8 @@ from valmon_pipeline.beacon.answers import (
 from valmon_pipeline.beacon.block_operations import deposit, operations
 from valmon_pipeline.beacon.columns import (
     INT64_MIN,
+    LAST_SLOT,
+    LATEST_TIME,
     FieldError,
     byte_matrix,
     bytes_of,
@@ -40,6 +42,7 @@ from valmon_pipeline.beacon.columns import (
 )
 from valmon_pipeline.beacon.field_path import value_at
 from valmon_pipeline.beacon.number_rows import decode_number_rows
+from valmon_pipeline.beacon.question_words import wrong_address
 from valmon_pipeline.chain.blocks import Attestation, Block, BlockHeader
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.finality import Checkpoint, FinalityCheckpoints
@@ -72,8 +75,12 @@ def decoded(decode: Callable[[bytes], T], content: bytes, where: str) -> T:
     try:
         return checked(lambda: decode(content), where)
     except msgspec.ValidationError as error:
+        if (address := wrong_address(content)) is not None:
+            raise MalformedAnswerError(f"{where}: {address}.") from error
         raise _malformed(where, _with_value(str(error), content)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if (address := wrong_address(content)) is not None:
+            raise MalformedAnswerError(f"{where}: {address}.") from error
         shown = content[:60].decode("utf-8", errors="replace")
         raise _malformed(
             where, f"not complete JSON ({error}); {len(content)} bytes, starting with {shown!r}"
@@ -94,6 +101,8 @@ def checked(read: Callable[[], T], where: str) -> T:
         raise _malformed(where, str(error)) from error
     except UnsupportedForkError as error:
         raise UnsupportedForkError(f"{where}: {error}") from error
+    except (RecursionError, MemoryError, OverflowError) as error:
+        raise _malformed(where, f"the answer cannot be taken in ({type(error).__name__})") from None
     except OptimisticAnswerError as error:
         raise NodeNotReadyError(
             f"{where}: the node has not verified this answer (execution_optimistic: true). "
@@ -110,7 +119,7 @@ def genesis(content: bytes) -> Genesis:
     """Decode ``beacon/genesis``."""
     data = _data(content, schemas.GenesisData)
     return Genesis(
-        integer(data.genesis_time, "data.genesis_time"),
+        integer(data.genesis_time, "data.genesis_time", maximum=LATEST_TIME),
         bytes_of(data.genesis_validators_root, "data.genesis_validators_root", 32),
         bytes_of(data.genesis_fork_version, "data.genesis_fork_version", 4),
     )
@@ -125,8 +134,8 @@ def syncing(content: bytes) -> SyncStatus:
     """Decode ``node/syncing``."""
     data = _data(content, schemas.SyncingData)
     return SyncStatus(
-        integer(data.head_slot, "data.head_slot"),
-        integer(data.sync_distance, "data.sync_distance"),
+        integer(data.head_slot, "data.head_slot", maximum=LAST_SLOT),
+        integer(data.sync_distance, "data.sync_distance", maximum=LAST_SLOT),
         data.is_syncing,
         data.is_optimistic,
         data.el_offline,
@@ -140,7 +149,7 @@ def finality_checkpoints(content: bytes) -> FinalityCheckpoints:
     def checkpoint(name: str) -> Checkpoint:
         value: schemas.CheckpointData = getattr(data, name)
         return Checkpoint(
-            integer(value.epoch, f"data.{name}.epoch"),
+            integer(value.epoch, f"data.{name}.epoch", maximum=LAST_SLOT),
             bytes_of(value.root, f"data.{name}.root", 32),
         )
 
@@ -155,7 +164,7 @@ def header(content: bytes) -> BlockHeader:
     path = "data.header.message"
     message = data.header.message
     return BlockHeader(
-        slot=integer(message.slot, f"{path}.slot"),
+        slot=integer(message.slot, f"{path}.slot", maximum=LAST_SLOT),
         root=bytes_of(data.root, "data.root", 32),
         parent_root=bytes_of(message.parent_root, f"{path}.parent_root", 32),
         proposer_index=integer(message.proposer_index, f"{path}.proposer_index"),

@@ -19,7 +19,7 @@ def value_at(content: bytes | msgspec.Raw, path: str) -> Any:
     """
     try:
         value: Any = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError):
         return MISSING
     for step in _STEP.finditer(path):
         try:

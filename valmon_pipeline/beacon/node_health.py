@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,22 @@ from enum import StrEnum
 from typing import Final
 
 from valmon_pipeline.beacon.answers import Genesis, SyncStatus
+from valmon_pipeline.beacon.chain_view import ChainView
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.errors import BeaconApiError, BeaconUnreachableError
+from valmon_pipeline.errors import (
+    BeaconApiError,
+    BeaconUnreachableError,
+    MalformedAnswerError,
+    NodeNotReadyError,
+)
 
+logger = logging.getLogger(__name__)
+
+_SLOTS_AHEAD: Final = 3
+_CLOCK_SKEW_MS: Final = 15_000
+"""The difference of two clocks that is forgiven: as many milliseconds, and at least the slots."""
+_LATEST_GENESIS_SECONDS: Final = 366 * 86400.0
 _NOT_LISTED_BY_ALL: Final = (
     "fork_versions",
     "slots_per_historical_root",
@@ -35,6 +48,7 @@ class NodeState(StrEnum):
     SYNCING = "syncing"
     OPTIMISTIC = "optimistic"
     BEHIND = "behind"
+    AHEAD = "ahead of the clock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +95,15 @@ class NodeProbe:
     sync: SyncStatus | None = None
     identity: NodeIdentity | None = None
     error: BeaconApiError | None = None
+    chain: ChainView | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NodeHealth:
-    """The verdict on one node; ``reason`` says why it is not ready and what to do about it."""
+    """The verdict on one node; ``reason`` says why it is not ready and what to do about it.
+
+    ``disagreement`` names the nodes that follow another chain; "": none does, as far as compared.
+    """
 
     name: str
     state: NodeState
@@ -93,6 +111,7 @@ class NodeHealth:
     head_slot: int | None
     slots_behind: int | None
     seconds: float
+    disagreement: str = ""
 
     @property
     def is_ready(self) -> bool:
@@ -101,7 +120,10 @@ class NodeHealth:
 
 
 async def probe(client: BeaconClient, seconds: float, known: NodeIdentity | None) -> NodeProbe:
-    """Ask a node how far it is, and who it is unless that is ``known``; never raises its errors."""
+    """Ask a node how far it is, and who it is unless that is ``known``.
+
+    Whatever goes wrong is this node's fault and part of the probe: nothing is raised.
+    """
     started = time.monotonic()
     try:
         with client.deadline(seconds):
@@ -111,6 +133,13 @@ async def probe(client: BeaconClient, seconds: float, known: NodeIdentity | None
                 known = NodeIdentity(await client.genesis(), await client.spec())
     except BeaconApiError as error:
         return NodeProbe(client.name, time.monotonic() - started, error=error)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is the fault of this node)
+        logger.warning("%s: its probe failed: %s", client.name, type(error).__name__)
+        fault = MalformedAnswerError(
+            f"{client.name}: its answers cannot be taken in ({type(error).__name__}); ask another "
+            "node"
+        )
+        return NodeProbe(client.name, time.monotonic() - started, error=fault)
     return NodeProbe(client.name, time.monotonic() - started, sync, known)
 
 
@@ -119,19 +148,30 @@ def assess(
     expected: ExpectedNetwork | None,
     max_slots_behind: int,
     reference: NodeIdentity | None = None,
+    *,
+    now: float,
 ) -> list[NodeHealth]:
     """Judge nodes by what they said, in the order of preference.
 
     The constants are compared with those of ``reference``, the node that was used last, or else of
     the first one that answered; without an ``expected`` network it is that node's, too. Forks that
-    no head has reached may differ: nodes are upgraded one after the other.
+    no head has reached may differ: nodes are upgraded one after the other. No head lies in the
+    future at ``now`` (Unix seconds), give or take the clocks' difference: a node that claims so
+    decides about nothing.
     """
+    ahead = [_ahead_of_clock(one, now) for one in probes]
     if reference is None:
-        answered = (one.identity for one in probes if one.identity is not None)
+        answered = (
+            one.identity
+            for one, fault in zip(probes, ahead, strict=True)
+            if one.identity is not None and fault is None
+        )
         reference = next((one for one in answered if expected in (None, one.network)), None)
     if expected is None and reference is not None:
         expected = reference.network
-    unfit = [_unfit(one, expected, reference) for one in probes]
+    unfit = [
+        _unfit(one, expected, reference) or fault for one, fault in zip(probes, ahead, strict=True)
+    ]
     best = max(
         (
             one.sync.head_slot
@@ -144,6 +184,27 @@ def assess(
         _verdict(one, fault, best, max_slots_behind)
         for one, fault in zip(probes, unfit, strict=True)
     ]
+
+
+def _ahead_of_clock(one: NodeProbe, now: float) -> tuple[NodeState, str] | None:
+    """Why what a node says of its head, or of genesis, cannot be: that lies in the future."""
+    if one.sync is None or one.identity is None:
+        return None
+    genesis, spec = one.identity.genesis, one.identity.spec
+    to_genesis = genesis.genesis_time - now
+    if to_genesis > _LATEST_GENESIS_SECONDS:
+        return NodeState.AHEAD, (
+            f"its genesis_time, {genesis.genesis_time}, lies {to_genesis / 86400:.0f} days in the "
+            "future: the node is faulty, or this machine's clock is wrong"
+        )
+    slot = max(0, int(-to_genesis * 1000) // spec.slot_duration_ms)
+    tolerance = max(_SLOTS_AHEAD, -(-_CLOCK_SKEW_MS // spec.slot_duration_ms))
+    if one.sync.head_slot > slot + tolerance:
+        return NodeState.AHEAD, (
+            f"its head, slot {one.sync.head_slot}, lies in the future: by this machine's clock it "
+            f"is slot {slot}; the node is faulty, or one of the clocks is wrong: set both by NTP"
+        )
+    return None
 
 
 def _verdict(
@@ -168,6 +229,8 @@ def _unfit(
 ) -> tuple[NodeState, str] | None:
     """Why a node cannot be used at all, or None."""
     if one.sync is None or one.identity is None:
+        if isinstance(one.error, NodeNotReadyError):
+            return NodeState.SYNCING, str(one.error)
         unreachable = isinstance(one.error, BeaconUnreachableError)
         return NodeState.UNREACHABLE if unreachable else NodeState.UNUSABLE, str(one.error)
     if expected is not None and one.identity.network != expected:

@@ -16,8 +16,10 @@ from typing import Final
 
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.breaker_file import BreakerFile
+from valmon_pipeline.beacon.chain_view import chain_view, common_slot
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.beacon.disagreements import Disagreement, disagreements
 from valmon_pipeline.beacon.node_health import (
     ExpectedNetwork,
     NodeHealth,
@@ -111,9 +113,15 @@ class NodePool:
         async with await self._first_ready(avoid) as client:
             try:
                 yield client
-            except (BeaconApiError, ChainRuleViolationError) as error:
+            except (
+                BeaconApiError,
+                ChainRuleViolationError,
+                RecursionError,
+                MemoryError,
+            ) as error:
                 if not isinstance(error, _NOT_ITS_FAULT):
-                    self._remember_failure(client.name, str(error), in_use=True)
+                    reason = str(error) or type(error).__name__
+                    self._remember_failure(client.name, reason, in_use=True)
                 raise
             self._breakers.update(client.name, lambda breaker: breaker.after_success(in_use=True))
 
@@ -125,12 +133,18 @@ class NodePool:
         }
 
     async def reports(self) -> list[NodeReport]:
-        """Ask every node how it is, whatever its breaker; nothing is remembered."""
-        clients = self._clients(self._nodes)
-        try:
-            verdicts = await self._verdicts(clients)
-        finally:
-            await _close(clients.values())
+        """Ask every node how it is and which chain it follows, whatever its breaker.
+
+        Nothing is remembered.
+        """
+        verdicts, found = await self._look()
+        verdicts = [
+            replace(
+                verdict,
+                disagreement="; ".join(one.text for one in found if verdict.name in one.nodes),
+            )
+            for verdict in verdicts
+        ]
         known, now = self._breakers.read(), self._now()
         return [
             NodeReport(
@@ -140,6 +154,42 @@ class NodePool:
             )
             for verdict in verdicts
         ]
+
+    async def disagreements(self) -> list[Disagreement]:
+        """Ask every node which chain it follows; a single node is not asked."""
+        return [] if len(self._nodes) < 2 else (await self._look())[1]
+
+    async def _look(self) -> tuple[list[NodeHealth], list[Disagreement]]:
+        clients = self._clients(self._nodes)
+        try:
+            probes = await self._probes(clients)
+            verdicts = self._assess(probes)
+            probes = await self._with_chains(clients, probes, verdicts)
+        finally:
+            await _close(clients.values())
+        return verdicts, disagreements(probes)
+
+    async def _with_chains(
+        self,
+        clients: Mapping[str, BeaconClient],
+        probes: Sequence[NodeProbe],
+        verdicts: Sequence[NodeHealth],
+    ) -> list[NodeProbe]:
+        """Ask the nodes that keep up for their chains, if there are two to be compared."""
+        fit = {verdict.name for verdict in verdicts if verdict.is_ready}
+        heads = [one.sync.head_slot for one in probes if one.sync is not None and one.name in fit]
+        if len(fit) < 2:
+            return list(probes)
+
+        async def view(one: NodeProbe) -> NodeProbe:
+            if one.name not in fit or one.identity is None:
+                return one
+            spec = one.identity.spec
+            slot = common_slot(heads, spec)
+            chain = await chain_view(clients[one.name], slot, spec, self._probe_seconds)
+            return replace(one, chain=chain)
+
+        return await asyncio.gather(*map(view, probes))
 
     async def _first_ready(self, avoid: Collection[str]) -> BeaconClient:
         """Probe the nodes side by side; the chosen one's client is the caller's to close."""
@@ -185,11 +235,18 @@ class NodePool:
             await _close(clients.values())
 
     async def _verdicts(self, clients: Mapping[str, BeaconClient]) -> list[NodeHealth]:
+        return self._assess(await self._probes(clients))
+
+    def _assess(self, probes: Sequence[NodeProbe]) -> list[NodeHealth]:
+        return assess(
+            probes, self._network, self._max_slots_behind, self._reference, now=self._now()
+        )
+
+    async def _probes(self, clients: Mapping[str, BeaconClient]) -> list[NodeProbe]:
         if self._network is None:
             # In a thread: the answer is in the database.
             self._network = await asyncio.to_thread(self._stored_network)
-        probes = await asyncio.gather(*(self._probe(client) for client in clients.values()))
-        return assess(probes, self._network, self._max_slots_behind, self._reference)
+        return await asyncio.gather(*(self._probe(client) for client in clients.values()))
 
     async def _probe(self, client: BeaconClient) -> NodeProbe:
         """Ask a node who it is, too, unless it said so not long ago and was up ever since."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
+ENDPOINT: Final = "valmon_endpoint"
+"""Request extension: the endpoint of the request's path, where it is known already."""
 _STATES: Final = frozenset({"states", "headers", "blocks"})
 _NAMED: Final = frozenset({"head", "finalized", "justified", "genesis"})
-_NUMBER: Final = re.compile(r"\d+|0x[0-9a-fA-F]*")
+_ROOT: Final = re.compile(r"0x[0-9a-fA-F]*")
 
 
 class RequestObserver(Protocol):
@@ -33,7 +35,13 @@ class NobodyObserves:
 def endpoint_of(path: str) -> str:
     """The endpoint that a path is of: its slots, epochs, roots and state names become ``{}``."""
     segments = path.split("/")
-    return "/".join(
-        "{}" if _NUMBER.fullmatch(segment) or (segment in _NAMED and before in _STATES) else segment
-        for before, segment in zip(["", *segments], segments, strict=False)
-    )
+    before = ""
+    for place, segment in enumerate(segments):
+        if (
+            segment.isdigit()
+            or _ROOT.fullmatch(segment)
+            or (segment in _NAMED and before in _STATES)
+        ):
+            segments[place] = "{}"
+        before = segment
+    return "/".join(segments)

@@ -19,11 +19,14 @@ from valmon_pipeline.reading.epoch_reader import EpochReader
 
 logger = logging.getLogger(__name__)
 
-_FAULTS_OF_A_NODE: Final = (BeaconApiError, ChainRuleViolationError)
+_FAULTS_OF_A_NODE: Final = (BeaconApiError, ChainRuleViolationError, RecursionError, MemoryError)
 
 
 def is_fault_of_node(error: object) -> bool:
-    """Whether another node may do better: no answer, a bad one, or ones that contradict."""
+    """Whether another node may do better: no answer, a bad one, or ones that contradict.
+
+    An answer that is too deep or too large to be taken in is a bad one.
+    """
     return isinstance(error, _FAULTS_OF_A_NODE) and not isinstance(error, EpochNotFinalError)
 
 

@@ -61,15 +61,10 @@ class WindowReader:
 
         Raises:
             EpochNotFinalError: the node has no block after the window yet.
+            NodeNotReadyError: it has no head block at all yet.
         """
         if self.head_slot <= last:
-            head = await self._client.header("head")
-            if head is None:
-                raise EpochNotFinalError(
-                    f"the attestation window of epoch {epoch} is not closed yet: "
-                    f"{self._client.name} has no head block yet"
-                )
-            self.head_slot = head.slot
+            self.head_slot = (await self._client.head()).slot
         if self.head_slot <= last:
             raise EpochNotFinalError(
                 f"the attestation window of epoch {epoch} is not closed yet: that takes a block "

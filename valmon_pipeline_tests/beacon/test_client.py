@@ -88,7 +88,7 @@ class TestFaults:
 
     def test_a_page_instead_of_json_is_malformed(self, node: ScriptedNode) -> None:
         node.reply(VERSION, Reply(body=b"<html>", headers={"Content-Type": "text/html"}))
-        with pytest.raises(MalformedAnswerError, match="<html>"):
+        with pytest.raises(MalformedAnswerError, match=r"no beacon node.*a web page"):
             ask(node, BeaconClient.node_version)
 
     def test_busy_then_ready(self, node: ScriptedNode) -> None:
@@ -136,7 +136,7 @@ class TestFaults:
 
     def test_too_much_is_refused(self, node: ScriptedNode) -> None:
         node.data(VERSION, {"version": "x" * 1000})
-        with pytest.raises(MalformedAnswerError, match="longer than 500 bytes"):
+        with pytest.raises(MalformedAnswerError, match="longer than the 500 bytes"):
             ask(node, BeaconClient.node_version, max_answer_bytes=500)
 
     @pytest.mark.parametrize("status", [400, 404])
@@ -242,7 +242,8 @@ class TestValidators:
     def test_an_unknown_state_is_unavailable_by_either_method(self, node: ScriptedNode) -> None:
         with pytest.raises(ObjectUnavailableError, match=r"GET .*HTTP 404"):
             ask(node, lambda client: client.validators(8, range(1000)))
-        assert [request.method for request in node.received] == ["POST", "GET"]
+        methods = [one.method for one in node.received if one.path == REGISTRY]
+        assert methods == ["POST", "GET"]
 
     def test_everyone_is_asked_for_explicitly(self, node: ScriptedNode) -> None:
         node.data(REGISTRY, registry_rows(["3", "0"]))

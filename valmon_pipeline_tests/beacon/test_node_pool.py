@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -64,7 +65,7 @@ class Time:
     """The wall clock of a pool."""
 
     def __init__(self) -> None:
-        self.now = 1_000.0
+        self.now = time.time()
 
     def __call__(self) -> float:
         return self.now

@@ -37,15 +37,21 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     """Hands every final answer to an archive before it is returned.
 
     Answers in a buffer are not kept: they are no text, and a state is larger than everything else
-    that is asked about its epoch.
+    that is asked about its epoch. ``hide`` takes a node's secrets out of the words of a refusal.
     """
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport, writer: ExchangeSink, *, phase: str = "live"
+        self,
+        inner: httpx.AsyncBaseTransport,
+        writer: ExchangeSink,
+        *,
+        phase: str = "live",
+        hide: Callable[[str], str] = lambda text: text,
     ) -> None:
         self._inner = inner
         self._writer = writer
         self._phase = phase
+        self._hide = hide
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and record the exchange."""
@@ -54,9 +60,13 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         if BUFFER in response.extensions:
             return response
         await response.aread()
+        content = response.content
+        if response.status_code != httpx.codes.OK:
+            content = self._hide(content.decode("utf-8", errors="replace")).encode()
         self._writer.append(
             msgspec.structs.replace(
                 exchange_of(request, response),
+                body=body_as_json(content),
                 phase=self._phase,
                 ms=(time.monotonic() - started) * 1000,
             )

@@ -6,7 +6,7 @@ import time
 
 import httpx
 
-from valmon_pipeline.beacon.request_observer import RequestObserver, endpoint_of
+from valmon_pipeline.beacon.request_observer import ENDPOINT, RequestObserver, endpoint_of
 
 
 class ObservingTransport(httpx.AsyncBaseTransport):
@@ -32,7 +32,7 @@ class ObservingTransport(httpx.AsyncBaseTransport):
         finally:
             self._observer.answered(
                 self._node,
-                endpoint_of(request.url.path),
+                request.extensions.get(ENDPOINT) or endpoint_of(request.url.path),
                 outcome,
                 time.monotonic() - started,
             )

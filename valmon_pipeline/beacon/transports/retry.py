@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState
 
 from valmon_pipeline.beacon.statistics import ClientStatistics
 
@@ -20,7 +21,12 @@ DEADLINE: Final = "valmon_deadline"
 ATTEMPTS: Final = "valmon_attempts"
 """Request extension set here: how often the request was sent."""
 
+Passes: TypeAlias = Callable[[httpx.Request, httpx.Response], Awaitable[bool]]
+"""Says of a refusal whether another attempt can help."""
+
 _RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
+_AMBIGUOUS_STATUS: Final = frozenset({400, 500, 503})
+"""Statuses that some clients use for what passes and for what does not."""
 _RETRIED_ERRORS: Final = (
     httpx.TimeoutException,
     httpx.NetworkError,
@@ -55,96 +61,105 @@ class RetryPolicy:
 
 
 class RetryTransport(httpx.AsyncBaseTransport):
-    """Repeats a request on 429, 500, 502, 503, 504, timeouts, lost connections, cut-off bodies.
+    """Repeats a request that may be answered a moment later.
 
-    The end is the policy's number of attempts or the request's :data:`DEADLINE`, whichever comes
-    first; then the last answer is returned, or the last error raised (``TimeoutError`` when the
-    deadline passed during an attempt).
+    That is one that ended in a timeout, a lost connection or a cut-off body, or a refusal that
+    ``passes`` (all of status 429 and 5xx, except 501, without it). Refusals for good are returned
+    at once, and a certificate that is not trusted is not tried again. The end is the policy's
+    number of attempts or the request's :data:`DEADLINE`, whichever comes first; then the last
+    answer is returned, or the last error raised (``TimeoutError`` when the deadline passed during
+    an attempt).
     """
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport, statistics: ClientStatistics, policy: RetryPolicy
+        self,
+        inner: httpx.AsyncBaseTransport,
+        statistics: ClientStatistics,
+        policy: RetryPolicy,
+        passes: Passes | None = None,
     ) -> None:
         self._inner = inner
         self._statistics = statistics
         self._policy = policy
+        self._passes = passes
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request, more than once if need be."""
+        policy = self._policy
         deadline: float | None = request.extensions.get(DEADLINE)
-
-        async def attempt() -> httpx.Response:
-            request.extensions[ATTEMPTS] = request.extensions.get(ATTEMPTS, 0) + 1
-            remaining = None if deadline is None else deadline - time.monotonic()
-            async with asyncio.timeout(remaining):
-                return await self._inner.handle_async_request(request)
-
-        def is_over(state: RetryCallState) -> bool:
-            timed_out = state.outcome is not None and isinstance(
-                state.outcome.exception(), httpx.TimeoutException
-            )
-            policy = self._policy
-            most = policy.attempts_with_timeouts if timed_out else policy.attempts
-            if state.attempt_number >= most:
-                return True
-            wait = state.upcoming_sleep
-            if wait > max(self._policy.longest_retry_after, self._policy.longest_wait * 2):
-                return True
-            return deadline is not None and time.monotonic() + wait >= deadline
-
-        def wait(state: RetryCallState) -> float:
-            return self._policy.wait(state.attempt_number, _retry_after(state))
-
-        async def sleep(seconds: float) -> None:
+        attempt = 0
+        while True:
+            attempt += 1
+            request.extensions[ATTEMPTS] = attempt
+            most, retry_after, failure = policy.attempts, 0.0, None
+            response: httpx.Response | None = None
+            try:
+                response = await self._attempt(request, deadline)
+            except _RETRIED_ERRORS as error:
+                failure = error
+                if isinstance(error, httpx.TimeoutException):
+                    most = policy.attempts_with_timeouts
+            if response is not None:
+                if not await self._is_worth_another_attempt(request, response):
+                    return response
+                retry_after = _retry_after(response)
+            elif failure is not None and is_untrusted_certificate(failure):
+                raise failure
+            wait = policy.wait(attempt, retry_after)
+            if (
+                attempt >= most
+                or wait > max(policy.longest_retry_after, policy.longest_wait * 2)
+                or (deadline is not None and time.monotonic() + wait >= deadline)
+            ):
+                if response is None:
+                    assert failure is not None
+                    raise failure
+                return response
             self._statistics.retries += 1
-            self._statistics.seconds_waited += seconds
-            await asyncio.sleep(seconds)
+            self._statistics.seconds_waited += wait
+            await asyncio.sleep(wait)
 
-        retrying = AsyncRetrying(
-            sleep=sleep,
-            stop=is_over,
-            wait=wait,
-            retry=_is_worth_another_attempt,
-            retry_error_callback=_last_outcome,
-        )
-        return await retrying(attempt)
+    async def _attempt(self, request: httpx.Request, deadline: float | None) -> httpx.Response:
+        if deadline is None:
+            return await self._inner.handle_async_request(request)
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await self._inner.handle_async_request(request)
+
+    async def _is_worth_another_attempt(
+        self, request: httpx.Request, response: httpx.Response
+    ) -> bool:
+        status = response.status_code
+        if status == httpx.codes.OK:
+            return _is_cut_off(response)
+        if self._passes is not None and status in _AMBIGUOUS_STATUS:
+            return await self._passes(request, response)
+        return status in _RETRIED_STATUS
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
 
 
-def _is_worth_another_attempt(state: RetryCallState) -> bool:
-    outcome = state.outcome
-    if outcome is None:
-        return False
-    error = outcome.exception()
-    if error is not None:
-        return isinstance(error, _RETRIED_ERRORS)
-    response: httpx.Response = outcome.result()
-    return response.status_code in _RETRIED_STATUS or _is_cut_off(response)
+def is_untrusted_certificate(error: BaseException) -> bool:
+    """True if the node's certificate was refused, which another attempt cannot change."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return True
+        one = one.__cause__ or one.__context__
+    return False
 
 
 def _is_cut_off(response: httpx.Response) -> bool:
     """A gateway can end a body early in a way HTTP cannot see; JSON can."""
-    if response.status_code != httpx.codes.OK:
-        return False
     if "json" not in response.headers.get("content-type", ""):
         return False
-    return not response.content.rstrip().endswith((b"}", b"]"))
+    return not response.content[-16:].rstrip().endswith((b"}", b"]"))
 
 
-def _last_outcome(state: RetryCallState) -> httpx.Response:
-    assert state.outcome is not None
-    response: httpx.Response = state.outcome.result()
-    return response
-
-
-def _retry_after(state: RetryCallState) -> float:
+def _retry_after(response: httpx.Response) -> float:
     """Seconds the node asks to wait; 0 if it does not say, or not legibly."""
-    if state.outcome is None or state.outcome.failed:
-        return 0.0
-    value: str = state.outcome.result().headers.get("retry-after", "").strip()
+    value: str = response.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
     try:
