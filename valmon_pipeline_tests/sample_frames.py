@@ -12,18 +12,23 @@ import pandera.pandas as pa
 
 from valmon_pipeline.frames import TABLES, conform
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
+from valmon_pipeline.frames.fact_sources import FACTS
 from valmon_pipeline.frames.network_validator_days import SUMMED_FLAGS
+from valmon_pipeline.ledger.residuals import ResidualClass
 from valmon_pipeline.scoring.facts import LEDGER_SUMS
 
 Columns = dict[str, Any]
 
 
 def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> pd.DataFrame:
-    """``rows`` random rows of ``table`` for ``epoch`` that keep its contract, in key order."""
+    """``rows`` random rows of ``table`` for ``epoch`` that keep its contract, in key order; fewer
+    where there are not as many keys."""
     random = np.random.default_rng([seed, epoch, len(table)])
     contract = TABLES[table]
     if contract.key in (("epoch",), ("only_row",)):
         rows = 1
+    if "fact" in contract.key:
+        rows = min(rows, len(FACTS))
     columns: Columns = {
         name: _random(random, column, rows) for name, column in contract.schema.columns.items()
     }
@@ -135,9 +140,12 @@ def _sync_duties(columns: Columns, rows: int) -> None:
 
 
 def _attestation_rewards(columns: Columns, rows: int) -> None:
-    parts = [columns[f"{name}_reward"] // 8 for name in ("source", "target", "head")]
+    parts = [np.ma.getdata(columns[f"{name}_reward"]) // 8 for name in ("source", "target", "head")]
     for name, part in zip(("source", "target", "head"), parts, strict=True):
-        columns[f"{name}_reward"] = np.where(np.arange(rows) % 5 == 0, -part, part)
+        columns[f"{name}_reward"] = np.ma.array(
+            np.where(np.arange(rows) % 5 == 0, -part, part),
+            mask=np.ma.getmaskarray(columns[f"{name}_reward"]),
+        )
     earned = sum(columns[f"{name}_reward"] for name in ("source", "target", "head"))
     columns["total_reward"] = earned - columns["inactivity_penalty"]
     unknown = np.arange(rows) % 6 == 0
@@ -149,17 +157,46 @@ def _attestation_rewards(columns: Columns, rows: int) -> None:
     columns["attainable_total"] = columns["ideal_total"] - 3
 
 
+def _snapshots(columns: Columns, rows: int) -> None:
+    columns["effective_balance"].mask = np.ma.getmaskarray(columns["balance"])
+
+
+def _proposer_duties(columns: Columns, rows: int) -> None:
+    missed = np.asarray(columns["outcome"]) == 1
+    columns["validator_index"] = np.ma.array(np.arange(rows), mask=missed)
+
+
+def _fact_sources(columns: Columns, rows: int) -> None:
+    columns["fact"] = np.arange(rows)
+    known = np.arange(rows) % 3 != 0
+    columns["source"] = pd.Series(["rewards/attestations"] * rows, dtype="str").where(known)
+    columns["reason"] = pd.Series(["pruned: 404"] * rows, dtype="str").mask(known)
+    columns["deviating"] = columns["compared"] // 2
+
+
 def _balance_ledger(columns: Columns, rows: int) -> None:
+    known = [found.value for found in ResidualClass if not found.is_unknown]
+    unknown = [found.value for found in ResidualClass if found.is_unknown]
     for name in COMPONENTS:
-        columns[name] = columns[name] % 10**9 - 7
-    columns["full_withdrawals"] = -(columns["full_withdrawals"] % 10**9)
+        columns[name] = np.ma.getdata(columns[name]) % 10**9 - 7
+    columns["full_withdrawals"] = -(np.ma.getdata(columns["full_withdrawals"]) % 10**9)
     columns["withdrawals"] = 2 * columns["full_withdrawals"]
-    columns["residual"] = np.arange(rows) % 3 - 1
-    columns["residual_class"] = np.ma.array(np.arange(rows) % 7, mask=columns["residual"] == 0)
+    residual = np.arange(rows) % 3 - 1
     columns["opening_balance"] = columns["opening_balance"] % 10**9 + 10**10
-    columns["closing_balance"] = columns["opening_balance"] + columns["residual"]
+    columns["closing_balance"] = columns["opening_balance"] + residual
     for name in COMPONENTS:
         columns["closing_balance"] = columns["closing_balance"] + columns[name]
+    lacks_sync = np.arange(rows) % 5 == 0
+    columns["sync"] = np.ma.array(columns["sync"], mask=lacks_sync)
+    columns["residual"] = np.ma.array(residual, mask=lacks_sync)
+    columns["residual_class"] = [
+        unknown[row % len(unknown)]
+        if lacks_sync[row]
+        else known[row % len(known)]
+        if residual[row]
+        else None
+        for row in range(rows)
+    ]
 
 
 def _penalties(columns: Columns, rows: int) -> None:
@@ -169,6 +206,10 @@ def _penalties(columns: Columns, rows: int) -> None:
 
 def _block_rewards(columns: Columns, rows: int) -> None:
     names = ("attestations", "sync_aggregate", "proposer_slashings", "attester_slashings")
+    columns["outcome"] = np.arange(rows) % 3
+    unknown = np.arange(rows) % 6 == 0
+    for name in names:
+        columns[name] = np.ma.array(np.ma.getdata(columns[name]) // 8, mask=unknown)
     columns["total"] = sum(columns[name] for name in names)
 
 
@@ -204,6 +245,8 @@ def _sums(columns: Columns, rows: int) -> None:
     columns["sync_participated"] = np.arange(rows) * 5
     columns["proposals_due"] = np.arange(rows) % 4
     columns["proposals_proposed"] = np.arange(rows) % 2 * columns["proposals_due"]
+    columns["sync_due_rewarded"] = columns["sync_due"] // 2
+    columns["proposals_rewarded"] = columns["proposals_proposed"]
 
 
 def _summed_days(columns: Columns, rows: int) -> None:
@@ -215,11 +258,12 @@ def _groups(columns: Columns, rows: int) -> None:
     for name in [name for name in columns if name.startswith("ledger_")]:
         columns[name] = np.arange(rows) - 5
     components = [name for name in LEDGER_SUMS if name != "full_withdrawals"]
-    columns["opening_balance"] = columns["opening_balance"] + 1000
+    columns["opening_balance"] = columns["opening_balance"] % 10**12 + 1000
     columns["closing_balance"] = columns["opening_balance"] + sum(
         columns[f"ledger_{name}"] for name in components
     )
     columns["ledger_residual_rows"] = np.arange(rows)
+    columns["ledger_unknown_rows"] = np.zeros(rows, dtype=np.int64)
     columns["category"] = ["operator"] * rows
     columns["value"] = [f"{row:03d}" * (row > 0) for row in range(rows)]
 
@@ -261,6 +305,9 @@ _RELATED: Mapping[str, Callable[[Columns, int], None]] = {
     "network_validator_days": _network_days,
     "blocks": _blocks,
     "validator_labels": _labels,
+    "validator_snapshots": _snapshots,
+    "proposer_duties": _proposer_duties,
+    "fact_sources": _fact_sources,
     "attestation_duties": _duties,
     "attestation_outcomes": _outcomes,
     "sync_duties": _sync_duties,

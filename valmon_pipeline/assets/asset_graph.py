@@ -43,6 +43,7 @@ EPOCH_ASSETS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     ),
     "network_bands": ("scores", ("blocks", "attestation_outcomes", "validator_snapshots")),
     "network_epochs": ("scores", ("blocks", "attestation_outcomes", "validator_snapshots")),
+    "fact_sources": ("chain", ()),
 }
 # What needs the epochs before, made by the same step once its epochs are stored.
 STANDINGS_ASSET: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {

@@ -27,9 +27,10 @@ def _flags_need_inclusion(frame: pd.DataFrame) -> pd.Series:
     return frame["included"] | ~frame[flags].any(axis=1)
 
 
-def _missed_flags_have_a_cause(frame: pd.DataFrame) -> pd.Series:
+def _causes_need_a_loss(frame: pd.DataFrame) -> pd.Series:
+    # Slashed validators lose the rewards of flags that they earned.
     missed = ~frame[["source_timely", "target_timely", "head_timely"]].all(axis=1)
-    return ~missed | frame["miss_cause"].notna()
+    return missed | frame["miss_cause"].isna() | (frame["miss_cause"] == MissCause.SLASHED.value)
 
 
 CONTRACT = table(
@@ -57,13 +58,14 @@ CONTRACT = table(
         "head_timely": flag("Earned TIMELY_HEAD."),
         "miss_cause": enumeration(
             "Why it earned less than a perfect attestation, the weightiest cause; NULL when all "
-            "three flags were earned. See docs/accounting.md.",
+            "three flags were earned, and where the registry is not known and slashing or exit "
+            "might be the cause. See docs/accounting.md.",
             MISS_CAUSES,
             nullable=True,
         ),
         "cost": gwei(
             "What that cost: ideal less earned source, target and head reward, in gwei; NULL where "
-            "the ideal is unknown.",
+            "one of them is unknown.",
             nullable=True,
             signed=True,
         ),
@@ -85,9 +87,9 @@ CONTRACT = table(
             _flags_need_inclusion,
         ),
         rows_are(
-            "missed_flags_have_a_cause",
-            "miss_cause is set where a flag was not earned",
-            _missed_flags_have_a_cause,
+            "causes_need_a_loss",
+            "miss_cause is set only where a flag was not earned, or was lost by a slashing",
+            _causes_need_a_loss,
         ),
     ],
 )

@@ -10,7 +10,9 @@ from valmon_pipeline.frames.contract import rows_are, table
 
 def _total_is_sum(frame: pd.DataFrame) -> pd.Series:
     components = frame["source_reward"] + frame["target_reward"] + frame["head_reward"]
-    return frame["total_reward"] == components - frame["inactivity_penalty"]
+    components = components - frame["inactivity_penalty"]
+    known = (frame["total_reward"] == components).fillna(False).astype(bool)
+    return known | frame["total_reward"].isna() & components.isna()
 
 
 def _ideal_total_is_sum(frame: pd.DataFrame) -> pd.Series:
@@ -39,7 +41,8 @@ def _missed_is_ideal_less_earned(frame: pd.DataFrame) -> pd.Series:
 CONTRACT = table(
     "attestation_rewards",
     "Rewards for the attestations with this target epoch, as credited one epoch later, next to "
-    "what was possible. All amounts are gwei.",
+    "what was possible; NULL where it is not known. There are rows only where the state at the "
+    "first slot of the next epoch is known. All amounts are gwei.",
     key=["epoch", "validator_index"],
     columns={
         "epoch": integer("Target epoch of the attestation."),
@@ -47,11 +50,21 @@ CONTRACT = table(
         "effective_balance": gwei(
             "Effective balance the reward goes by: that of the following epoch."
         ),
-        "source_reward": gwei("Reward for the source vote; negative is a penalty.", signed=True),
-        "target_reward": gwei("Reward for the target vote; negative is a penalty.", signed=True),
-        "head_reward": gwei("Reward for the head vote; there is no penalty.", signed=True),
-        "inactivity_penalty": gwei("Inactivity penalty, as a positive amount."),
-        "total_reward": gwei("source + target + head − inactivity_penalty.", signed=True),
+        "source_reward": gwei(
+            "Reward for the source vote; negative is a penalty.", nullable=True, signed=True
+        ),
+        "target_reward": gwei(
+            "Reward for the target vote; negative is a penalty.", nullable=True, signed=True
+        ),
+        "head_reward": gwei(
+            "Reward for the head vote; there is no penalty.", nullable=True, signed=True
+        ),
+        "inactivity_penalty": gwei("Inactivity penalty, as a positive amount.", nullable=True),
+        "total_reward": gwei(
+            "source + target + head − inactivity_penalty; NULL where one of them is.",
+            nullable=True,
+            signed=True,
+        ),
         "ideal_source": gwei(
             "Source reward of a perfect attestation; NULL when the network's totals are unknown.",
             nullable=True,
@@ -83,7 +96,8 @@ CONTRACT = table(
     checks=[
         rows_are(
             "total_is_sum",
-            "total_reward = source + target + head − inactivity_penalty",
+            "total_reward = source + target + head − inactivity_penalty, or NULL where one of "
+            "them is",
             _total_is_sum,
         ),
         rows_are(
@@ -99,7 +113,7 @@ CONTRACT = table(
         ),
         rows_are(
             "missed_is_ideal_less_earned",
-            "missed = ideal − reward, per component",
+            "missed = ideal − reward, per component, or NULL where one of them is",
             _missed_is_ideal_less_earned,
         ),
     ],

@@ -22,10 +22,14 @@ CONTRACT = table(
         "value": text("The label, e.g. the operator's name; empty: no such label; `all`."),
         "validators": integer("Watched validators in the group, whether or not anything was due."),
         **sum_columns(),
-        "opening_balance": gwei("Sum of the balances at the first slot of the epoch."),
+        "opening_balance": gwei(
+            "Sum of the balances at the first slot of the epoch; NULL where they are not known.",
+            nullable=True,
+        ),
         "closing_balance": gwei(
             "Sum of the balances at the first slot of the next one: opening_balance and the "
-            "ledger's components and residual."
+            "ledger's components and residual; NULL where they are not known.",
+            nullable=True,
         ),
         "formula_version": integer("Version of the formulas behind the scores that are summed up."),
     },

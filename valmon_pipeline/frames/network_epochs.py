@@ -28,6 +28,9 @@ CONTRACT = table(
             ROOT_LENGTH,
         ),
         "node": text("The beacon node that answered, without credentials."),
+        "missing_facts": integer(
+            "Facts of the epoch that are not known, see fact_sources; 0: the epoch is complete."
+        ),
         "active_validators": integer("Active validators.", nullable=True),
         "total_active_balance": gwei("Sum of their effective balances.", nullable=True),
         "base_reward_per_increment": gwei("Base reward per increment.", nullable=True),

@@ -42,7 +42,14 @@ def sum_columns() -> Mapping[str, pa.Column]:
             "Sum of the effective balances that attestation rewards went by: that of each "
             "validator once per epoch."
         ),
-        "reward": gwei("Attestation rewards earned.", signed=True),
+        "reward": gwei(
+            "Attestation rewards earned, of the validators and epochs whose reward is known.",
+            signed=True,
+        ),
+        "rewards_known": integer(
+            "Attestation rewards that are known, one per validator and epoch: over how many reward "
+            "is the sum."
+        ),
         "ideal_reward": gwei(
             "Of perfect attestations; NULL when unknown for any of them.", nullable=True
         ),
@@ -52,14 +59,14 @@ def sum_columns() -> Mapping[str, pa.Column]:
             signed=True,
         ),
         "scored_reward": gwei(
-            "Attestation rewards earned where the ideal is known and not zero: over "
-            "scored_ideal_reward, the reward effectiveness.",
+            "Attestation rewards earned where they and the ideal are known, and that is not zero: "
+            "over scored_ideal_reward, the reward effectiveness.",
             signed=True,
         ),
         "scored_ideal_reward": gwei("The ideal rewards of the same attestations."),
         "missed_reward": gwei(
             "Ideal less earned attestation rewards, inactivity penalties included, over the "
-            "attestations whose ideal is known.",
+            "attestations of which both are known.",
             signed=True,
         ),
         "reward_effectiveness_sum": real(
@@ -88,13 +95,20 @@ def sum_columns() -> Mapping[str, pa.Column]:
         },
         "sync_due": integer("Sync committee signatures owed."),
         "sync_participated": integer("Sync committee signatures that blocks carry."),
-        "sync_reward": gwei("Sync committee rewards earned.", signed=True),
+        "sync_reward": gwei("Sync committee rewards earned, as far as known.", signed=True),
+        "sync_due_rewarded": integer(
+            "Sync committee signatures owed whose reward is known: over how many sync_reward is "
+            "the sum."
+        ),
         "sync_ideal_reward": gwei(
             "Had every block been signed; NULL when unknown for any epoch.", nullable=True
         ),
         "proposals_due": integer("Blocks due."),
         "proposals_proposed": integer("Blocks proposed."),
-        "proposal_reward": gwei("Consensus rewards of these blocks."),
+        "proposal_reward": gwei("Consensus rewards of these blocks, as far as known."),
+        "proposals_rewarded": integer(
+            "Blocks proposed whose reward is known: over how many proposal_reward is the sum."
+        ),
         "proposal_missed_estimate": gwei(
             "About what the other blocks would have earned; NULL when unknown for any.",
             nullable=True,
@@ -104,10 +118,15 @@ def sum_columns() -> Mapping[str, pa.Column]:
             for kind in PENALTY_TYPES
         },
         **{
-            f"ledger_{name}": gwei(f"Sum of {name} in balance_ledger.", signed=True)
+            f"ledger_{name}": gwei(
+                f"Sum of {name} in balance_ledger, without what is NULL.", signed=True
+            )
             for name in LEDGER_SUMS
         },
-        "ledger_residual_rows": integer("Ledger rows whose residual is not 0."),
+        "ledger_residual_rows": integer("Ledger rows whose residual is known and not 0."),
+        "ledger_unknown_rows": integer(
+            "Ledger rows whose residual is NULL, since a component is not known."
+        ),
     }
 
 
@@ -131,11 +150,15 @@ def _ledger_adds_up(frame: pd.DataFrame) -> pd.Series:
     # Full withdrawals are part of the withdrawals.
     parts = [f"ledger_{name}" for name in LEDGER_SUMS if name != "full_withdrawals"]
     explained = frame["opening_balance"] + frame[parts].sum(axis=1)
-    return explained == frame["closing_balance"]
+    equal = (explained == frame["closing_balance"]).fillna(False).astype(bool)
+    unknown = frame["opening_balance"].isna() & frame["closing_balance"].isna()
+    return equal | unknown | (frame["ledger_unknown_rows"] > 0)
 
 
 LEDGER_ADDS_UP: Final = rows_are(
-    "ledger_adds_up", "closing = opening + all components + residual", _ledger_adds_up
+    "ledger_adds_up",
+    "closing = opening + all components + residual, unless a row of the ledger lacks a component",
+    _ledger_adds_up,
 )
 SUM_CHECKS: Final = (
     rows_are(
@@ -162,5 +185,13 @@ SUM_CHECKS: Final = (
         "blocks_within_due",
         "no more blocks than were due",
         _within("proposals_due", "proposals_proposed"),
+    ),
+    rows_are(
+        "rewards_within_due",
+        "no more rewards of signatures and blocks than there are signatures and blocks",
+        lambda frame: (
+            _within("sync_due", "sync_due_rewarded")(frame)
+            & _within("proposals_proposed", "proposals_rewarded")(frame)
+        ),
     ),
 )

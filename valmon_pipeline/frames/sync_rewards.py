@@ -12,7 +12,12 @@ CONTRACT = table(
     columns={
         "epoch": integer("The epoch."),
         "validator_index": integer("The member."),
-        "reward": gwei("Earned over all its seats; negative when it missed more.", signed=True),
+        "reward": gwei(
+            "Earned over all its seats; negative when it missed more; NULL where the rewards of "
+            "one of the epoch's blocks are not known.",
+            nullable=True,
+            signed=True,
+        ),
         "ideal_reward": gwei(
             "Had it signed every block; NULL when the network's totals are unknown.", nullable=True
         ),

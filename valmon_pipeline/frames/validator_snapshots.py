@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from valmon_pipeline.frames.columns import enumeration, gwei, integer
-from valmon_pipeline.frames.contract import table
+from valmon_pipeline.frames.contract import rows_are, table
 
 STATUSES = (
     "pending_initialized",
@@ -28,8 +28,23 @@ CONTRACT = table(
         "epoch": integer("The epoch the snapshot was taken for."),
         "slot": integer("The slot whose state it shows, after that slot's block if there is one."),
         "validator_index": integer("The validator."),
-        "status": enumeration("Status by the epoch of the slot (Beacon API names).", STATUSES),
-        "balance": gwei("Balance in gwei."),
-        "effective_balance": gwei("Effective balance in gwei: what duties and rewards go by."),
+        "status": enumeration(
+            "Status by the epoch of the slot (Beacon API names); NULL where the state is not known "
+            "and no later one proves it.",
+            STATUSES,
+            nullable=True,
+        ),
+        "balance": gwei("Balance in gwei; NULL where the state is not known.", nullable=True),
+        "effective_balance": gwei(
+            "Effective balance in gwei: what duties and rewards go by; NULL like the balance.",
+            nullable=True,
+        ),
     },
+    checks=[
+        rows_are(
+            "balances_are_of_one_state",
+            "balance and effective_balance are NULL together",
+            lambda frame: frame["balance"].isna() == frame["effective_balance"].isna(),
+        )
+    ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,13 @@ class ResidualClass(StrEnum):
     """Classes under their stored names, in the order in which they are looked for."""
 
     ATTESTATION_UNKNOWN = "attestation_unknown"
-    """The node does not tell the attestation rewards that the epoch's end credited."""
+    """The attestation rewards that the epoch's end credited are not known."""
+    SYNC_UNKNOWN = "sync_unknown"
+    """It is or may be in the sync committee, and the rewards of a block are not known."""
+    PROPOSER_UNKNOWN = "proposer_unknown"
+    """It proposed a block whose reward is not known."""
+    WITHDRAWALS_UNKNOWN = "withdrawals_unknown"
+    """A block was read without its withdrawals, and the validator's credentials allow some."""
     SLASHING_CORRELATION = "slashing_correlation"
     """The penalty for being slashed together with others, taken in this transition."""
     CONSOLIDATION = "consolidation"
@@ -38,6 +45,21 @@ class ResidualClass(StrEnum):
     def code(self) -> int:
         """Position in the list of classes."""
         return list(ResidualClass).index(self)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it says that a component is not known, so that there is no residual."""
+        return self in _UNKNOWN
+
+
+_UNKNOWN: Final = frozenset(
+    {
+        ResidualClass.ATTESTATION_UNKNOWN,
+        ResidualClass.SYNC_UNKNOWN,
+        ResidualClass.PROPOSER_UNKNOWN,
+        ResidualClass.WITHDRAWALS_UNKNOWN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

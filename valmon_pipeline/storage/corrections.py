@@ -42,6 +42,9 @@ _NO_CHANGES: Final = pd.DataFrame(
 DERIVED: Final = frozenset({"epoch_summaries"})
 """Sums over rows that are compared themselves, of whoever was watched: not compared again."""
 
+PROVENANCE: Final = frozenset({"fact_sources"})
+"""Where values came from: another source of the same value corrects nothing."""
+
 WHOLE_NETWORK: Final = frozenset({"network_states", "network_outcomes"})
 """Compared validator by validator, by ``storage.network_corrections``."""
 
@@ -68,7 +71,7 @@ def corrections_to_store(
     compared = (
         _changes_of(connection, schema, contract_of(table), epoch, frame, watched)
         for table, frame in frames.items()
-        if table not in DERIVED | WHOLE_NETWORK
+        if table not in DERIVED | PROVENANCE | WHOLE_NETWORK
     )
     return _numbered(connection, schema, epoch, [*compared, *also], reason)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psycopg
 import pytest
@@ -105,7 +106,7 @@ def test_up_down_and_up_again(database_url: str, schema: str) -> None:
 
 def test_duties_known_ahead_come_and_go_with_their_version(database_url: str, schema: str) -> None:
     scheduled = sample_frame("proposer_duties", 3).query("outcome == 'scheduled'")
-    judged = sample_frame("proposer_duties", 3).query("outcome != 'scheduled'")
+    judged = sample_frame("proposer_duties", 3).query("outcome == 'proposed'")
     assert not scheduled.empty
     assert not judged.empty
     migrate.upgrade(database_url, schema)
@@ -120,6 +121,34 @@ def test_duties_known_ahead_come_and_go_with_their_version(database_url: str, sc
         migrate.upgrade(database_url, schema)
         assert len(warehouse.read("proposer_duties")) == len(judged)
         warehouse.replace_epoch(3, {"proposer_duties": scheduled})
+    finally:
+        database.close()
+
+
+def test_rows_with_missing_facts_go_with_their_version_and_others_stay(
+    database_url: str, schema: str
+) -> None:
+    tables = ("balance_ledger", "epoch_summaries", "network_epochs", "proposer_duties")
+    frames = {table: sample_frame(table, 3) for table in tables}
+    frames["network_epochs"]["missing_facts"] = np.array([2], dtype=np.int32)
+    complete = sample_frame("network_epochs", 4).assign(missing_facts=np.array([0], np.int32))
+    migrate.upgrade(database_url, schema)
+    database = Database(database_url, schema)
+    try:
+        warehouse = Warehouse(database)
+        warehouse.bind_network(DEVNET)
+        warehouse.replace_epoch(3, frames)
+        warehouse.replace_epoch(4, {"network_epochs": complete})
+        migrate.downgrade(database_url, schema, "0018")
+        migrate.upgrade(database_url, schema)
+        assert warehouse.read("network_epochs")["epoch"].tolist() == [4]
+        assert warehouse.read("network_epochs")["missing_facts"].tolist() == [0]
+        ledger = frames["balance_ledger"]
+        assert len(warehouse.read("balance_ledger")) == int(ledger["residual"].notna().sum())
+        sums = warehouse.read("epoch_summaries")
+        assert 0 < len(sums) < len(frames["epoch_summaries"])
+        assert sums["rewards_known"].tolist() == sums["duties"].tolist()
+        assert set(sums["ledger_unknown_rows"]) == {0}
     finally:
         database.close()
 
