@@ -19,7 +19,7 @@ from valmon_pipeline.chain.canonical import CanonicalChain
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.state_rewards import StateRewards
-from valmon_pipeline.epoch.facts import FactSource
+from valmon_pipeline.epoch.facts import Fact, FactSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +101,16 @@ class EpochAnswers:
     network_rewards: StateRewards | None = None
     slashing_sums: SlashingSums | None = None
     sources: tuple[FactSource, ...] = ()
+
+    @property
+    def network_unavailable(self) -> str | None:
+        """Why the state of the whole network was asked for and not given; None if it was given, or
+        not asked for."""
+        return next(
+            (
+                source.reason
+                for source in self.sources
+                if source.fact is Fact.NETWORK_STATE and not source.is_known
+            ),
+            None,
+        )

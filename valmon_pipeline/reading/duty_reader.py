@@ -8,12 +8,12 @@ most, and on Lodestar 1.39 the request spoils the cached state for the sync comm
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import numpy as np
 
 from valmon_pipeline.beacon.answers import ProposerDuties
 from valmon_pipeline.beacon.client import BeaconClient
-from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
@@ -22,6 +22,8 @@ from valmon_pipeline.errors import ChainRuleViolationError
 from valmon_pipeline.reading.ladder import Ladder, Source
 from valmon_pipeline.reading.state_reader import StateReader
 from valmon_pipeline.reading.window_reader import Window
+
+Judged = TypeVar("Judged")
 
 
 class DutyReader:
@@ -49,35 +51,38 @@ class DutyReader:
     async def committees(
         self,
         epoch: int,
-        window: Window,
-        judge: Callable[[Committees], Awaitable[AttestationOutcomes]],
-    ) -> tuple[Committees, AttestationOutcomes] | None:
-        """Return the committees of ``epoch`` and what they did; None if no source gives them.
+        window: Window | None,
+        judge: Callable[[Committees], Awaitable[Judged]],
+    ) -> tuple[Committees, Judged] | None:
+        """Return the committees of ``epoch`` and what ``judge`` makes of them; None if no source
+        gives them.
 
-        ``judge`` raises for committees that contradict the blocks or the registry.
+        ``judge`` raises for committees that contradict the blocks or the registry. Without a
+        ``window`` whose chain proves a state to be right, no state is asked for.
 
         Raises:
             ChainRuleViolationError: no source fits the blocks.
         """
         spec, client = self._spec, self._client
 
-        async def of_state(state: int | str) -> tuple[Committees, AttestationOutcomes]:
+        async def of_state(state: int | str) -> tuple[Committees, Judged]:
             found = await client.committees(state, epoch)
             return found, await judge(found)
 
-        async def shuffled() -> tuple[Committees, AttestationOutcomes]:
+        async def shuffled(window: Window) -> tuple[Committees, Judged]:
             found = await self._states.committees(epoch, self._head_epoch, window)
             return found, await judge(found)
 
-        return await self._ladder.climb(
-            Fact.COMMITTEES,
-            [
-                Source("states/head/committees", lambda: of_state("head")),
-                Source("states/{slot}/committees", lambda: of_state(spec.first_slot(epoch))),
-                Source("shuffling of debug/beacon/states/{slot}", shuffled),
-            ],
-            may_contradict=False,
-        )
+        sources = [
+            Source("states/head/committees", lambda: of_state("head")),
+            Source("states/{slot}/committees", lambda: of_state(spec.first_slot(epoch))),
+        ]
+        if window is not None:
+            proved = window
+            sources.append(
+                Source("shuffling of debug/beacon/states/{slot}", lambda: shuffled(proved))
+            )
+        return await self._ladder.climb(Fact.COMMITTEES, sources, may_contradict=False)
 
     async def sync_committee(
         self, epoch: int, window: Window, is_right: Callable[[Int64Array], None]

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from valmon_pipeline.beacon.answers import Genesis, ProposerDuties
+from valmon_pipeline.beacon.answers import BlockRewards, Genesis, ProposerDuties
 from valmon_pipeline.beacon.captured_answers import AnswerStore
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.chain.attestations import AttestationOutcomes, attestation_outcomes
@@ -38,6 +38,7 @@ from valmon_pipeline.errors import (
     ObjectUnavailableError,
     UnsupportedForkError,
 )
+from valmon_pipeline.reading.computed_block_rewards import computed_block_rewards
 from valmon_pipeline.reading.duty_reader import DutyReader
 from valmon_pipeline.reading.ladder import Ladder, Source
 from valmon_pipeline.reading.registries import RegistryReader, resolve_watched
@@ -60,7 +61,7 @@ class _Forgetful(Protocol):
 class EpochReader:
     """Reads epochs from one node; neighbouring epochs share their blocks and registries.
 
-    At most two epochs of blocks and two registries are kept, whatever the length of the run.
+    At most three epochs of blocks and two registries are kept, whatever the length of the run.
     ``head_epoch`` is that of the node's head when the reader was opened. ``captured`` has the
     answers that were kept while they were current.
     """
@@ -85,6 +86,8 @@ class EpochReader:
         self._states = StateReader(client, spec, genesis)
         self._registries = RegistryReader(client, self._ladder, watch)
         self._duties = DutyReader(client, spec, self._ladder, self._states, head_epoch)
+        # For the committees of neighbouring epochs, whose sources are not those of the epoch.
+        self._aside = DutyReader(client, spec, Ladder(client), self._states, head_epoch)
         self._rewards = RewardsReader(client, spec, self._ladder, self._states)
         self._finalized_epoch = -1
 
@@ -175,7 +178,7 @@ class EpochReader:
         spec, client, ladder = self.spec, self.client, self._ladder
         first, end = spec.first_slot(epoch), spec.first_slot(epoch + 1)
         ladder.begin()
-        self._windows.forget_before(first)
+        self._windows.forget_before(first - spec.slots_per_epoch)
         self._registries.forget_before(first)
         self._states.release()
         await self._take_captured(epoch)
@@ -229,7 +232,10 @@ class EpochReader:
                     leak=leak,
                 )
             )
-            blocks_task = tasks.create_task(self._rewards.blocks(epoch, window, proposers, watched))
+            computed = self._computed_rewards(epoch, at_start, at_end) if whole else None
+            blocks_task = tasks.create_task(
+                self._rewards.blocks(epoch, window, proposers, watched, computed)
+            )
             seats_task = tasks.create_task(self._seat_rewards(epoch, window, seats, watched, whole))
             network_task = tasks.create_task(self._network(epoch, window))
         answers = EpochAnswers(
@@ -316,6 +322,23 @@ class EpochReader:
         if registry is not None:
             return resolve_watched(self._watch, registry, whole)
         return np.array(sorted(self._watch.indices), dtype=np.int64), ()
+
+    def _computed_rewards(
+        self, epoch: int, at_start: ValidatorRegistry | None, at_end: ValidatorRegistry | None
+    ) -> Source[dict[int, BlockRewards]]:
+        async def committees_of(one: int) -> Committees | None:
+            async def judge(found: Committees) -> None:
+                found.require_epoch(self.spec, one)
+
+            found = await self._aside.committees(one, None, judge)
+            return None if found is None else found[0]
+
+        return Source(
+            "specification: votes of both epochs",
+            lambda: computed_block_rewards(
+                self.spec, epoch, self._windows, committees_of, at_start, at_end
+            ),
+        )
 
     async def _seat_rewards(
         self,

@@ -22,6 +22,8 @@ from valmon_pipeline.errors import (
     BeaconUnreachableError,
     ChainChangedError,
     ChainRuleViolationError,
+    ObjectUnavailableError,
+    RequestRefusedError,
     UnsupportedForkError,
 )
 
@@ -84,7 +86,7 @@ class Ladder:
                     if isinstance(error, ChainRuleViolationError):
                         contradiction = error
                     self._refused[fact, source.name] += 1
-                    reasons.append(f"{source.name}: {_short(error)}")
+                    reasons.append(f"{source.name}: {_reason(error)}")
                     logger.info("no %s from %s: %s", fact.value, source.name, error)
                     continue
             self._refused[fact, source.name] = 0
@@ -122,6 +124,10 @@ class Ladder:
                 raise error from None
 
 
-def _short(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Why a source gave nothing: the node's status and words, or the error."""
+    if isinstance(error, ObjectUnavailableError | RequestRefusedError) and error.status:
+        said = f" ({error.said})" if error.said else ""
+        return f"HTTP {error.status}{said}"
     text = " ".join(str(error).split())
     return text if len(text) <= _REASON_LENGTH else f"{text[: _REASON_LENGTH - 1]}…"

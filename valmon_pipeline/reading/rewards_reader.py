@@ -102,12 +102,18 @@ class RewardsReader:
         return found
 
     async def blocks(
-        self, epoch: int, window: Window, duties: ProposerDuties | None, watched: Int64Array
+        self,
+        epoch: int,
+        window: Window,
+        duties: ProposerDuties | None,
+        watched: Int64Array,
+        computed: Source[dict[int, BlockRewards]] | None,
     ) -> Mapping[int, BlockRewards]:
         """Return rewards by slot, from the first slot of ``epoch`` to that of the next.
 
         They are of blocks by ``watched`` proposers, and of the neighbours of their missed
-        proposals. A slot that no source tells is left out, and the fact is missing.
+        proposals. What the node does not tell comes from ``computed``; a slot that no source tells
+        is left out, and the fact is missing.
         """
         end = self._spec.first_slot(epoch + 1)
         slots = _rewarded_slots(window)
@@ -134,6 +140,11 @@ class RewardsReader:
                 self._blocks[root] = answer
             found[slot] = self._blocks[root]
         self._blocks = {root: self._blocks[root] for root in roots.values() if root in self._blocks}
+        if computed is not None and roots.keys() - found.keys():
+            by_rule = await self._ladder.climb(Fact.BLOCK_REWARDS, [computed])
+            taken = self._ladder.taken[Fact.BLOCK_REWARDS]
+            sources = [replace(taken, reason=_reasons([*sources, taken]))]
+            found |= {slot: by_rule[slot] for slot in roots if by_rule and slot in by_rule}
         self._enter_blocks(roots, found, sources)
         return found
 
@@ -217,17 +228,22 @@ class RewardsReader:
         if not roots:
             self._ladder.know(Fact.BLOCK_REWARDS, "no proposal")
         elif missing:
-            reason = next((one.reason for one in sources if not one.is_known), None)
-            self._ladder.miss(
-                Fact.BLOCK_REWARDS, f"unknown for slots {missing[:5]}: {reason or 'refused'}"
-            )
+            reason = _reasons([one for one in sources if one.reason]) or "refused"
+            self._ladder.miss(Fact.BLOCK_REWARDS, f"unknown for slots {missing[:5]}: {reason}")
         else:
             taken = next(iter(sources), None)
             self._ladder.know(
                 Fact.BLOCK_REWARDS,
                 (taken.source if taken else None) or "rewards/blocks/{root}",
                 node=taken.node if taken else None,
+                reason=taken.reason if taken else None,
             )
+
+
+def _reasons(sources: Sequence[FactSource]) -> str | None:
+    """The first two different reasons: of many blocks most are refused for the same one."""
+    reasons = dict.fromkeys(one.reason for one in sources if one.reason)
+    return "; ".join(list(reasons)[:2]) or None
 
 
 def _implied_seat_reward(
