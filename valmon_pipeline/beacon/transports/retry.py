@@ -98,7 +98,7 @@ class RetryTransport(httpx.AsyncBaseTransport):
             except _RETRIED_ERRORS as error:
                 failure = error
                 if isinstance(error, httpx.TimeoutException):
-                    most = policy.attempts_with_timeouts
+                    most = min(most, policy.attempts_with_timeouts)
             if response is not None:
                 if not await self._is_worth_another_attempt(request, response):
                     return response
