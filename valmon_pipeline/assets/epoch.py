@@ -177,8 +177,8 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
 
 def _log_fields(report: EpochReport) -> dict[str, object]:
     """What logs in JSON say of a stored epoch beside the message."""
-    outcomes = report.described["attestation_outcomes"]
-    rewards = report.described["attestation_rewards"]
+    outcomes = report.described.get("attestation_outcomes", {})
+    rewards = report.described.get("attestation_rewards", {})
     return {
         "epoch": report.epoch,
         "node": report.node,
@@ -186,9 +186,11 @@ def _log_fields(report: EpochReport) -> dict[str, object]:
         "seconds": round(report.seconds, 3),
         "requests": report.requests,
         "corrections": report.corrections,
-        "duties": outcomes["duties"],
-        "missed": outcomes["missed"],
-        "reward_gwei": rewards["earned_gwei"],
+        "duties": outcomes.get("duties"),
+        "missed": outcomes.get("missed"),
+        "reward_gwei": rewards.get("earned_gwei"),
+        "missing_facts": [source.fact.value for source in report.missing],
+        "kept": report.kept,
     }
 
 

@@ -27,12 +27,14 @@ from valmon_pipeline.assets.live_frames import (
     status_events,
 )
 from valmon_pipeline.assets.materialization import network_identity
+from valmon_pipeline.beacon.captured_answers import AnswerStore
 from valmon_pipeline.beacon.connection import deadline
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.errors import BeaconApiError, BeaconUnreachableError
+from valmon_pipeline.reading.capture import capture_blocks
 from valmon_pipeline.reading.duties_ahead import DutiesAhead, read_duties_ahead
 from valmon_pipeline.reading.epoch_reader import EpochReader
 from valmon_pipeline.reading.live_reader import Head, LiveAnswers, LiveReader
@@ -53,6 +55,7 @@ class LiveReport:
     ``slots_behind`` is how far the head is behind the clock; ``slots`` how many slots were judged.
     ``duties_ahead`` are the duties that were stored ahead, None if there were none to store;
     ``duties_problem`` says why they could not be read: the next look tries again.
+    ``capture_problem`` says which block could not be kept; it is read with its epoch then.
     """
 
     node: str
@@ -66,6 +69,7 @@ class LiveReport:
     duties_ahead: DutiesAhead | None
     duties_problem: str | None
     seconds: float
+    capture_problem: str | None = None
 
     def summary(self) -> str:
         """One line for people."""
@@ -79,6 +83,8 @@ class LiveReport:
             parts.append(f"duties of epoch {self.duties_ahead.epoch} stored")
         if self.duties_problem is not None:
             parts.append(f"no duties ahead yet: {self.duties_problem}")
+        if self.capture_problem is not None:
+            parts.append(f"not kept: {self.capture_problem}")
         return f"{'; '.join(parts)} [{self.seconds:.2f} s]"
 
 
@@ -91,6 +97,8 @@ class LiveFollower:
         watch: whom to watch. Of ``watch: network`` only validators that are also named one by one
             get live snapshots and duties ahead: a whole registry does not fit in a slot. Missed
             proposals are noticed of everybody then.
+        open_captured: where the blocks of the slots looked at and the rewards of own ones are kept;
+            None: they are not.
         polling_interval_slots: a snapshot is taken when the head enters another such interval.
         now_ms: the clock, in milliseconds of Unix time.
     """
@@ -102,12 +110,14 @@ class LiveFollower:
         watch: Watch,
         polling_interval_slots: int,
         *,
+        open_captured: Callable[[], AnswerStore] | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._open_client = open_client
         self._open_warehouse = open_warehouse
         self._watch = watch
         self._interval = polling_interval_slots
+        self._open_captured = open_captured
         self._now_ms = now_ms
         self._identity: NetworkIdentity | None = None
         self._snapshot: pd.DataFrame | None = None
@@ -148,7 +158,8 @@ class LiveFollower:
                 choose = partial(self._snapshot_slots, spec, warehouse)
                 answers = await live.look(last, self._watch.ids, choose)
                 report = self._store(reader, warehouse, answers, last, started)
-                return await self._with_duties_ahead(reader, warehouse, report, started)
+                report = await self._with_duties_ahead(reader, warehouse, report, started)
+                return await self._with_blocks(reader, answers, report, started)
 
     def _bound(self, reader: EpochReader) -> Warehouse:
         """The warehouse, once it is known to be of the node's network."""
@@ -284,5 +295,22 @@ class LiveFollower:
             report,
             duties_ahead=duties,
             duties_problem=problem,
+            seconds=time.monotonic() - started,
+        )
+
+    async def _with_blocks(
+        self, reader: EpochReader, answers: LiveAnswers, report: LiveReport, started: float
+    ) -> LiveReport:
+        """Keep the blocks that are new, and the rewards of own ones while they are told."""
+        if self._open_captured is None:
+            return report
+        headers = [header for header in answers.headers.values() if header is not None]
+        captured = await capture_blocks(
+            reader.client, reader.spec, headers, self._watched(self._snapshot)
+        )
+        self._open_captured().keep(captured.answers)
+        return replace(
+            report,
+            capture_problem=next(iter(captured.problems), None),
             seconds=time.monotonic() - started,
         )

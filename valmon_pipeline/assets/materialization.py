@@ -18,6 +18,7 @@ from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.assets.metadata import Metadata, describe_epoch
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
+from valmon_pipeline.beacon.captured_answers import AnswerStore, Captured, capturing
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.beacon.subject import asking_about, epoch_subject
@@ -25,7 +26,8 @@ from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.epoch.checks import CheckResult
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
-from valmon_pipeline.epoch.epoch_frames import compute_epoch_frames
+from valmon_pipeline.epoch.epoch_frames import EpochFrames, compute_epoch_frames
+from valmon_pipeline.epoch.facts import FactSource, missing_facts
 from valmon_pipeline.errors import (
     BeaconApiError,
     BeaconUnreachableError,
@@ -39,6 +41,7 @@ from valmon_pipeline.reading.node_session import NodeSession, is_fault_of_node
 from valmon_pipeline.reading.raw_answers import keep, raw_answers
 from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.stored_facts import stored_facts
 from valmon_pipeline.storage.warehouse import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,8 @@ class EpochReport:
     frames are not kept.
 
     ``corrections`` counts the values that differ from those that were stored of it before.
+    ``sources`` say where each fact came from. ``kept``: the epoch was stored with facts that the
+    node does not know any more, and stays as it was.
     """
 
     epoch: int
@@ -68,6 +73,13 @@ class EpochReport:
     bytes_received: int
     finalized: bool
     corrections: int
+    sources: tuple[FactSource, ...] = ()
+    kept: bool = False
+
+    @property
+    def missing(self) -> list[FactSource]:
+        """The facts that are not known of the epoch, and why."""
+        return missing_facts(self.sources)
 
 
 @dataclass(slots=True)
@@ -93,6 +105,14 @@ class _Read:
     requests: int
     bytes_received: int
     raw: bytes | None
+    captured: Captured
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The facts that are not known; none of an epoch that could not be read."""
+        if isinstance(self.answers, Exception):
+            return frozenset()
+        return frozenset(source.fact.value for source in missing_facts(self.answers.sources))
 
 
 class EpochMaterializer:
@@ -100,6 +120,12 @@ class EpochMaterializer:
 
     While an epoch is computed and stored, the next one is being read: at most two epochs are in
     memory. When the node fails at an epoch, the next one is read from the start of that epoch.
+    With ``every_node`` the next one is also asked about an epoch of which the first does not know
+    everything; the fullest answers are stored.
+
+    What was read of an epoch that is not complete, or failed, is kept in ``captured``: a later
+    attempt starts from there. What is stored and known is never replaced by NULL while its block
+    is canonical.
 
     With ``provisional``, epochs are stored as soon as their window has closed, before they are
     final. ``correction_reason`` is entered with every value that changes in an epoch that is
@@ -116,6 +142,8 @@ class EpochMaterializer:
         provisional: bool = False,
         correction_reason: str = MATERIALIZED_AGAIN,
         archive: AnswerArchive | None = None,
+        captured: AnswerStore | None = None,
+        every_node: bool = False,
         store_counts: Callable[[bool], None] = lambda if_due: None,
     ) -> None:
         self._open_client = open_client
@@ -125,6 +153,8 @@ class EpochMaterializer:
         self._provisional = provisional
         self._correction_reason = correction_reason
         self._archive = archive
+        self._captured = captured
+        self._every_node = every_node
         self._store_counts = store_counts
         self._labels = no_labels()
 
@@ -166,12 +196,14 @@ class EpochMaterializer:
         def bind(reader: EpochReader) -> None:
             self._warehouse.bind_network(network_identity(reader))
 
-        async with NodeSession(self._open_client, self._watch, bind) as session:
+        async with NodeSession(self._open_client, self._watch, bind, self._captured) as session:
             reading = self._start_reading(session, epochs[:1])
             for position, epoch in enumerate(epochs):
                 assert reading is not None
                 read = await reading
                 following = epochs[position + 1 :]
+                if self._every_node and read.missing:
+                    read = await self._fullest(session, epoch, read)
                 reasons: list[str] = []
                 while True:
                     reading = self._start_reading(session, following[:1])
@@ -207,6 +239,14 @@ class EpochMaterializer:
                     break
         return outcome
 
+    async def _fullest(self, session: NodeSession, epoch: int, read: _Read) -> _Read:
+        """The answers of the node that knows the most, the first one's if others know as much."""
+        while read.missing and await session.replace(None):
+            other = await self._read(session.reader, epoch)
+            if not isinstance(other.answers, Exception) and len(other.missing) < len(read.missing):
+                read = other
+        return read
+
     def _start_reading(
         self, session: NodeSession, epochs: Sequence[int]
     ) -> asyncio.Task[_Read] | None:
@@ -218,15 +258,16 @@ class EpochMaterializer:
         before = replace(reader.client.statistics)
         answers: EpochAnswers | Exception
         raw: bytes | None = None
-        try:
-            with (
-                reader.client.deadline(self._deadline_seconds),
-                asking_about(epoch_subject(epoch)),
-            ):
-                answers = await reader.read(epoch, provisional=self._provisional)
-                raw = raw_answers(reader.client, reader.spec, answers)
-        except Exception as error:  # noqa: BLE001 - the epoch fails with it; its neighbours go on
-            answers = error
+        with capturing() as captured:
+            try:
+                with (
+                    reader.client.deadline(self._deadline_seconds),
+                    asking_about(epoch_subject(epoch)),
+                ):
+                    answers = await reader.read(epoch, provisional=self._provisional)
+                    raw = raw_answers(reader.client, reader.spec, answers)
+            except Exception as error:  # noqa: BLE001 - the epoch fails; its neighbours go on
+                answers = error
         after = replace(reader.client.statistics)
         return _Read(
             answers,
@@ -234,12 +275,17 @@ class EpochMaterializer:
             after.requests - before.requests,
             after.bytes_received - before.bytes_received,
             raw,
+            captured,
         )
 
     def _compute_and_store(self, spec: ChainSpec, read: _Read) -> EpochReport | Exception:
         if isinstance(read.answers, Exception):
             return read.answers
         try:
+            if read.missing:
+                self._keep_answers(read, read.answers)
+            if self._knows_more(read, read.answers):
+                return self._report(read, read.answers, kept=True)
             frames = compute_epoch_frames(
                 spec,
                 read.answers,
@@ -259,17 +305,49 @@ class EpochMaterializer:
             subject = epoch_subject(read.answers.epoch)
             keep(self._archive, subject, read.raw, final=read.answers.finalized)
         self._store_counts(True)
+        return self._report(
+            read, read.answers, frames=frames, corrections=stored.get("corrections", 0)
+        )
+
+    def _report(
+        self,
+        read: _Read,
+        answers: EpochAnswers,
+        *,
+        frames: EpochFrames | None = None,
+        corrections: int = 0,
+        kept: bool = False,
+    ) -> EpochReport:
         return EpochReport(
-            epoch=read.answers.epoch,
-            node=read.answers.node,
-            described=describe_epoch(frames.tables),
-            checks=frames.checks,
-            unknown_ids=read.answers.unknown_ids,
+            epoch=answers.epoch,
+            node=answers.node,
+            described={} if frames is None else describe_epoch(frames.tables),
+            checks=() if frames is None else frames.checks,
+            unknown_ids=answers.unknown_ids,
             seconds=time.monotonic() - read.started,
             requests=read.requests,
             bytes_received=read.bytes_received,
-            finalized=read.answers.finalized,
-            corrections=stored.get("corrections", 0),
+            finalized=answers.finalized,
+            corrections=corrections,
+            sources=answers.sources,
+            kept=kept,
+        )
+
+    def _knows_more(self, read: _Read, answers: EpochAnswers) -> bool:
+        """Whether the epoch is stored with facts that the answers lack."""
+        if not read.missing:
+            return False
+        stored = stored_facts(self._warehouse.database, answers.epoch)
+        root = answers.canonical.root_at(answers.canonical.last_slot)
+        return stored is not None and stored.would_lose(root, read.missing)
+
+    def _keep_answers(self, read: _Read, answers: EpochAnswers) -> None:
+        """Keep what was read of an epoch that is not complete, for a later attempt."""
+        if self._captured is None:
+            return
+        root = answers.canonical.root_at(answers.canonical.last_slot)
+        self._captured.keep(
+            read.captured.answers(answers.epoch, answers.node, root, is_kept=_is_about_the_past)
         )
 
     async def _what_is_gone(self, client: BeaconClient, error: Exception) -> str | None:
@@ -283,6 +361,11 @@ class EpochMaterializer:
         except (BeaconApiError, StorageError) as away:
             return str(away)
         return None
+
+
+def _is_about_the_past(path: str) -> bool:
+    """Whether an answer says the same whenever it is given: it is not about the head of now."""
+    return "/head" not in path.replace("/states/head/committees", "") and "/node/" not in path
 
 
 async def _cancelled(reading: asyncio.Task[_Read] | None) -> None:

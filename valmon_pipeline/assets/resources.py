@@ -25,6 +25,7 @@ from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import WatchList
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.scoring.standings import StandingRules
+from valmon_pipeline.storage.captured_answers import CapturedAnswers
 from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.process_counters import CountStore
 from valmon_pipeline.storage.warehouse import Warehouse
@@ -99,6 +100,11 @@ class Pipeline:
         """The warehouse, opened when first needed: definitions load without a database."""
         return self.open_warehouse()
 
+    @cached_property
+    def captured_answers(self) -> CapturedAnswers:
+        """What was kept of nodes' answers while they were current."""
+        return CapturedAnswers(self.warehouse.database)
+
     def store_counts(self, *, if_due: bool = False) -> None:
         """Add what this process counted to the stored counters; ``if_due``: now and then."""
         if self.count_store is not None:
@@ -146,6 +152,7 @@ class Pipeline:
             provisional=provisional,
             correction_reason=correction_reason,
             archive=self.archive,
+            captured=self.captured_answers,
             deadline_seconds=(
                 STATE_DEADLINE_SECONDS if self.watch.network_state else EPOCH_DEADLINE_SECONDS
             ),

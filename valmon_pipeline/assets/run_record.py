@@ -22,7 +22,7 @@ NO_BREACHES: Final[Mapping[int, str]] = {}
 def epoch_metadata(report: EpochReport, table: str) -> Metadata:
     """Metadata of one asset's materialization for one epoch."""
     return {
-        **report.described[table],
+        **report.described.get(table, {}),
         "node": report.node,
         "epoch_seconds": round(report.seconds, 3),
         "epoch_requests": report.requests,

@@ -14,6 +14,7 @@ import dagster as dg
 
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
+from valmon_pipeline.automation.boundary_capture import BoundaryWatch
 from valmon_pipeline.automation.catch_up import (
     Attempt,
     CatchUpPlan,
@@ -39,8 +40,10 @@ _MILLISECONDS_PER_DAY: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """The newest epoch whose window is closed, and how many epochs retention keeps."""
+    """The head's epoch, the newest one whose window is closed, and how many epochs retention
+    keeps."""
 
+    epoch: int
     newest: int
     kept_epochs: int | None
 
@@ -70,6 +73,7 @@ def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
     """The sensor ``epoch_sensor``, which starts runs of the job that materializes epochs."""
     network = settings.network
     cleared_up: list[bool] = []  # once in the life of a code server
+    boundaries = BoundaryWatch()
 
     @dg.sensor(
         name="epoch_sensor",
@@ -88,6 +92,7 @@ def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
             cleared_up.append(True)
         try:
             head = _head(settings, pipeline)
+            _capture(context, boundaries, pipeline, head)
             cursor = _Cursor.parse(context.cursor)
             if head.newest < 0:
                 return dg.SensorResult(skip_reason="no attestation window has closed yet")
@@ -112,13 +117,28 @@ def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
     return sensor
 
 
+def _capture(
+    context: dg.SensorEvaluationContext, boundaries: BoundaryWatch, pipeline: Pipeline, head: _Head
+) -> None:
+    """Keep what the node tells now; what it does not costs a later request, not the tick."""
+    try:
+        report = boundaries.capture(pipeline, head.epoch)
+    except ValmonError as error:
+        context.log.warning(f"epoch {head.epoch} is not captured yet: {error}")
+        return
+    if report.answers:
+        context.log.info(f"{len(report.answers)} answers about epoch {head.epoch} are kept")
+    for problem in report.problems:
+        context.log.info(f"not kept: {problem}")
+
+
 def _head(settings: Settings, pipeline: Pipeline) -> _Head:
     async def read(client: BeaconClient) -> _Head:
         spec, head = await client.spec(), await client.head()
         newest = newest_closed_epoch(head.slot, spec.slots_per_epoch)
         days = settings.retention_days
         kept = None if days is None else days * _MILLISECONDS_PER_DAY // spec.epoch_duration_ms
-        return _Head(newest, kept)
+        return _Head(spec.epoch_of(head.slot), newest, kept)
 
     return ask_node(pipeline, read)
 

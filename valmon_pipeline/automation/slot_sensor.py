@@ -46,7 +46,11 @@ class _Watching:
         self.configured = pipeline
         self.pipeline = pipeline
         self._follower = LiveFollower(
-            pipeline.open_client, lambda: pipeline.warehouse, pipeline.watch, polling_interval_slots
+            pipeline.open_client,
+            lambda: pipeline.warehouse,
+            pipeline.watch,
+            polling_interval_slots,
+            open_captured=lambda: pipeline.captured_answers,
         )
         self._epoch: int | None = None
 

@@ -9,21 +9,25 @@ it counts only while that block is canonical.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import httpx
 import msgspec
 import zstandard
 
 from valmon_pipeline.beacon.archive import Exchange, RequestKey
+from valmon_pipeline.beacon.transports.archive import exchange_of
 
 _LEVEL: Final = 3
 _HEAD: Final = "/states/head/"
+_NAMES_ROOT: Final = re.compile(r"/0x[0-9a-f]{64}$")
 _BLOCK: Final = "GET /eth/v2/beacon/blocks/0x"
-_CAPTURING: ContextVar[list[Exchange] | None] = ContextVar("beacon_capturing", default=None)
+_CAPTURING: ContextVar[Captured | None] = ContextVar("beacon_capturing", default=None)
 _USED: ContextVar[set[str] | None] = ContextVar("beacon_captured_used", default=None)
 
 
@@ -56,6 +60,28 @@ class CapturedAnswer:
         """The answer as it was given."""
         line = zstandard.ZstdDecompressor().decompress(self.body)
         return msgspec.json.decode(line, type=Exchange)
+
+
+@dataclass(slots=True)
+class Captured:
+    """Answers that were collected; they become lines of an archive only if they are kept."""
+
+    pairs: list[tuple[httpx.Request, httpx.Response]] = field(default_factory=list)
+
+    def answers(
+        self, epoch: int, node: str, block_root: bytes | None, *, is_kept: Callable[[str], bool]
+    ) -> list[CapturedAnswer]:
+        """Return the answers whose path ``is_kept``, as answers of ``node`` about ``epoch``.
+
+        A block that is asked for by root is true whatever the chain does.
+        """
+        kept = []
+        for request, response in self.pairs:
+            exchange = exchange_of(request, response)
+            if is_kept(exchange.path):
+                rests_on = None if _NAMES_ROOT.search(exchange.path) else block_root
+                kept.append(CapturedAnswer.of(epoch, exchange, node, rests_on))
+        return kept
 
 
 class AnswerStore(Protocol):
@@ -132,9 +158,9 @@ def request_name(key: RequestKey) -> str:
 
 
 @contextmanager
-def capturing() -> Iterator[list[Exchange]]:
+def capturing() -> Iterator[Captured]:
     """Collect the successful answers to everything that is asked within, tasks included."""
-    kept: list[Exchange] = []
+    kept = Captured()
     token = _CAPTURING.set(kept)
     try:
         yield kept
@@ -142,15 +168,10 @@ def capturing() -> Iterator[list[Exchange]]:
         _CAPTURING.reset(token)
 
 
-def capture(exchange: Exchange) -> None:
+def capture(request: httpx.Request, response: httpx.Response) -> None:
     """Hand an answer to whoever is capturing here."""
     if (kept := _CAPTURING.get()) is not None:
-        kept.append(exchange)
-
-
-def is_capturing() -> bool:
-    """Whether answers are being collected here."""
-    return _CAPTURING.get() is not None
+        kept.pairs.append((request, response))
 
 
 @contextmanager

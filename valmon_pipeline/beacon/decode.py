@@ -251,8 +251,13 @@ def concatenate(registries: Collection[ValidatorRegistry]) -> ValidatorRegistry:
 
 
 def committees(content: bytes) -> Committees:
-    """Decode ``states/{state_id}/committees`` of one epoch."""
+    """Decode ``states/{state_id}/committees`` of one epoch.
+
+    Members that a kept answer does not name are negative, each once.
+    """
     rows = _data(content, list[schemas.CommitteeRow])
+    if rows and rows[0].length is not None:
+        return _named_committees(rows)
     lengths = [len(row.validators) for row in rows]
     members: list[schemas.Number] = [index for row in rows for index in row.validators]
     return Committees.from_rows(
@@ -260,6 +265,23 @@ def committees(content: bytes) -> Committees:
         int64_column(_values(rows, "index"), "data[{}].index"),
         np.array(lengths, np.int64),
         int64_column(members, "data[].validators[] number {}"),
+    )
+
+
+def _named_committees(rows: list[schemas.CommitteeRow]) -> Committees:
+    lengths = int64_column([row.length or 0 for row in rows], "data[{}].length")
+    members = -np.arange(1, int(lengths.sum()) + 1, dtype=np.int64)
+    offset = np.cumsum(lengths) - lengths
+    counts = [len(row.named) for row in rows]
+    pairs = [pair for row in rows for pair in row.named]
+    place = int64_column([one for one, _ in pairs], "data[].named[].place number {}")
+    index = int64_column([other for _, other in pairs], "data[].named[].index number {}")
+    members[np.repeat(offset, counts) + place] = index
+    return Committees.from_rows(
+        int64_column(_values(rows, "slot"), "data[{}].slot"),
+        int64_column(_values(rows, "index"), "data[{}].index"),
+        lengths,
+        members,
     )
 
 
@@ -309,9 +331,23 @@ def attestation_rewards(content: bytes) -> AttestationRewards:
         "data.ideal_rewards",
         minimum=(0, 0, 0, 0),
     )
-    columns = (index, source, target, head, inactivity)
-    ideal_columns = (balance, ideal_source, ideal_target, ideal_head)
-    return AttestationRewards(*_unique_rows(columns), *_unique_rows(ideal_columns))
+    index, source, target, head, inactivity = _unique_rows(
+        (index, source, target, head, inactivity)
+    )
+    balance, ideal_source, ideal_target, ideal_head = _unique_rows(
+        (balance, ideal_source, ideal_target, ideal_head)
+    )
+    return AttestationRewards(
+        validator_index=index,
+        source=source,
+        target=target,
+        head=head,
+        inactivity=inactivity,
+        ideal_effective_balance=balance,
+        ideal_source=ideal_source,
+        ideal_target=ideal_target,
+        ideal_head=ideal_head,
+    )
 
 
 def block_rewards(content: bytes) -> BlockRewards:

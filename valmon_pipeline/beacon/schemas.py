@@ -194,9 +194,14 @@ class ValidatorRow(msgspec.Struct, gc=False):
 
 
 class CommitteeRow(msgspec.Struct, gc=False):
+    """``length`` and ``named`` stand for ``validators`` in an answer that valmon has kept, see
+    ``named_committees``."""
+
     index: Number
     slot: Number
-    validators: list[Number]
+    validators: list[Number] = []
+    length: Number | None = None
+    named: list[tuple[Number, Number]] = []
 
 
 class SyncCommitteeData(msgspec.Struct):

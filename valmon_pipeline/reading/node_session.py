@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
+from valmon_pipeline.beacon.captured_answers import AnswerStore
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.errors import (
@@ -40,11 +41,16 @@ class NodeSession:
     reader: EpochReader
 
     def __init__(
-        self, open_client: OpenClient, watch: Watch, on_reader: Callable[[EpochReader], None]
+        self,
+        open_client: OpenClient,
+        watch: Watch,
+        on_reader: Callable[[EpochReader], None],
+        captured: AnswerStore | None = None,
     ) -> None:
         self._open_client = open_client
         self._watch = watch
         self._on_reader = on_reader
+        self._captured = captured
         self._node = AsyncExitStack()
         self._failed: dict[str, None] = {}
 
@@ -66,10 +72,11 @@ class NodeSession:
         """The node that is being read from."""
         return self.reader.client.name
 
-    async def replace(self, error: Exception) -> bool:
-        """Go on with the next node, if there is one that did not fail at this epoch yet.
+    async def replace(self, error: Exception | None) -> bool:
+        """Go on with the next node, if there is one that was not asked about this epoch yet.
 
-        The node so far is left with ``error``, so that whoever opened it learns of it.
+        The node so far is left with ``error``, so that whoever opened it learns of it; None: it is
+        not to blame, another one may merely know more.
         """
         self._failed[self.name] = None
         try:
@@ -77,9 +84,13 @@ class NodeSession:
         except BeaconApiError as none:
             logger.debug("no node in place of %s: %s", self.name, none)
             return False
-        logger.warning("%s is given up for %s: %s", self.name, reader.client.name, error)
-        left, self._node, self.reader = self._node, node, reader
-        await left.__aexit__(type(error), error, error.__traceback__)
+        left, name, self._node, self.reader = self._node, self.name, node, reader
+        if error is None:
+            logger.info("%s is asked for what %s does not know", self.name, name)
+            await left.__aexit__(None, None, None)
+        else:
+            logger.warning("%s is given up for %s: %s", name, self.name, error)
+            await left.__aexit__(type(error), error, error.__traceback__)
         return True
 
     def epoch_is_over(self) -> None:
@@ -96,7 +107,7 @@ class NodeSession:
                 except BeaconApiError as none:
                     raise refusal or none from None
                 try:
-                    reader = await EpochReader.open(client, self._watch)
+                    reader = await EpochReader.open(client, self._watch, self._captured)
                 except BeaconApiError as error:
                     if client.name in self._failed:
                         raise  # whoever opens clients knows of no other node

@@ -5,8 +5,7 @@ from __future__ import annotations
 import httpx
 
 from valmon_pipeline.beacon.archive import request_key
-from valmon_pipeline.beacon.captured_answers import Shelf, capture, is_capturing
-from valmon_pipeline.beacon.transports.archive import exchange_of
+from valmon_pipeline.beacon.captured_answers import Shelf, capture
 from valmon_pipeline.beacon.transports.whole_body import BUFFER
 
 
@@ -36,9 +35,8 @@ class CapturedTransport(httpx.AsyncBaseTransport):
                     request=request,
                 )
         response = await self._inner.handle_async_request(request)
-        if is_capturing() and response.status_code == httpx.codes.OK:
-            await response.aread()
-            capture(exchange_of(request, response))
+        if response.status_code == httpx.codes.OK and BUFFER not in response.extensions:
+            capture(request, response)
         return response
 
     async def aclose(self) -> None:
