@@ -31,9 +31,8 @@ from valmon_pipeline.storage.finality import ProvisionalEpoch, mark_final, provi
 EPOCHS_PER_TICK: Final = 64
 """When finality returns after days without, thousands of epochs become final at once."""
 HEADERS_PER_TICK: Final = 128
-"""About how many slots before the last one of its window are asked for, where that one has no
-block: few enough to be answered within the tick. It is one whole window at least, so that every
-tick gets on."""
+"""About how many slots after a window are asked for, where the first ones have no block: few
+enough to be answered within the tick."""
 RUNS_PER_TICK: Final = 8
 
 
@@ -41,8 +40,8 @@ RUNS_PER_TICK: Final = 8
 class _Finalized:
     """The newest epoch that can be final, and the finalized chain's root at each window's end.
 
-    The root is None where the node has no block in the whole window; epochs that there was no time
-    for are missing, the first of them is ``left_out`` (None: all were looked at). ``proof`` is the
+    The root is None where the node does not tell it; epochs that there was no time for are missing,
+    the first of them is ``left_out`` (None: all were looked at). ``proof`` is the
     archive of what the node said about its finality, None if its answers are not kept.
     """
 
@@ -132,8 +131,7 @@ def _finalized(pipeline: Pipeline, waiting: Sequence[ProvisionalEpoch]) -> _Fina
     async def read(client: BeaconClient) -> _Finalized:
         checkpoints = await client.finality_checkpoints("head")
         newest = newest_epoch_readable(checkpoints.finalized.epoch)
-        epochs = [epoch.epoch for epoch in waiting if epoch.epoch <= newest]
-        roots, left_out = await _roots_at_ends(client, epochs)
+        roots, left_out = await _roots_at_ends(client, waiting, newest)
         kept = client.archive
         proof = kept.archive_of_node() if isinstance(kept, AnswerKeeper) else None
         return _Finalized(newest, roots, left_out, proof)
@@ -142,24 +140,40 @@ def _finalized(pipeline: Pipeline, waiting: Sequence[ProvisionalEpoch]) -> _Fina
 
 
 async def _roots_at_ends(
-    client: BeaconClient, epochs: Sequence[int]
+    client: BeaconClient, waiting: Sequence[ProvisionalEpoch], newest: int
 ) -> tuple[dict[int, bytes | None], int | None]:
-    """The canonical roots at the last slots of the epochs' windows, None for one without any block;
-    and the first epoch that ``HEADERS_PER_TICK`` did not suffice for, None if it did."""
+    """The canonical roots at the last slots of the epochs' windows, None where the node does not
+    tell; and the first epoch that ``HEADERS_PER_TICK`` did not suffice for, None if it did.
+
+    A node can answer 404 for a slot whose block it has not moved to its index of finalized blocks
+    yet. So the root is not looked up by slot: the first block after the window names its parent,
+    and that by its root says which slot it is of.
+    """
     spec = await client.spec()
-    windows = [range(spec.last_slot(epoch + 1), spec.first_slot(epoch) - 1, -1) for epoch in epochs]
-    headers = await all_of(*(client.header(window[0]) for window in windows))
+    epochs = [epoch for epoch in waiting if epoch.epoch <= newest]
+    after = await all_of(*(client.header(spec.first_slot(epoch.epoch + 2)) for epoch in epochs))
     roots: dict[int, bytes | None] = {}
     left_out: int | None = None
-    left = max([HEADERS_PER_TICK, *map(len, windows)])
-    for epoch, window, last in zip(epochs, windows, headers, strict=True):
-        header, earlier = last, window[1:]
-        while header is None and earlier and left:
-            header, earlier, left = await client.header(earlier[0]), earlier[1:], left - 1
-        if header is None and earlier:
-            left_out = epoch if left_out is None else left_out
-        else:
-            roots[epoch] = None if header is None else header.root
+    left = HEADERS_PER_TICK
+    for epoch, child in zip(epochs, after, strict=True):
+        last = spec.last_slot(epoch.epoch + 1)
+        slot = last + 1
+        while child is None and left and slot < spec.first_slot(epoch.epoch + 4):
+            slot, left = slot + 1, left - 1
+            child = await client.header(slot)
+        if child is None:
+            if not left:
+                left_out = epoch.epoch if left_out is None else left_out
+            else:
+                roots[epoch.epoch] = None
+            continue
+        if child.parent_root == epoch.window_root:
+            roots[epoch.epoch] = child.parent_root
+            continue
+        before = await client.header(child.parent_root)
+        while before is not None and before.slot > last:
+            before = await client.header(before.parent_root)
+        roots[epoch.epoch] = None if before is None else before.root
     return roots, left_out
 
 
@@ -203,7 +217,7 @@ def _summary(
     if reorganized:
         parts.append(f"being materialized again after a reorg: {list(reorganized)[:5]}")
     if unknown := [epoch for epoch, root in finalized.roots.items() if root is None]:
-        parts.append(f"the node has no block in the windows of {unknown[:5]}")
+        parts.append(f"the node does not tell the chain of {unknown[:5]}")
     if not finalized.roots:
         parts.append(f"the oldest provisional epoch is {waiting[0].epoch}")
     return "; ".join(parts)
