@@ -18,6 +18,7 @@ from valmon_pipeline.assets.history import history_asset
 from valmon_pipeline.assets.registry import registry_assets
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.alert_sensor import alert_sensor
+from valmon_pipeline.automation.completion_sensor import completion_sensor
 from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS, day_sensor
 from valmon_pipeline.automation.delivery_sensor import delivery_sensor
 from valmon_pipeline.automation.epoch_sensor import epoch_sensor
@@ -84,6 +85,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             slot_sensor(settings, REFRESH_VALIDATORS),
             epoch_sensor(settings, MATERIALIZE_EPOCHS),
             finality_sensor(settings, MATERIALIZE_EPOCHS),
+            completion_sensor(settings, MATERIALIZE_EPOCHS),
             day_sensor(network, settings.history.first_day),
             alert_sensor(reminders_of(settings)),
             delivery_sensor(sender_of(settings)),

@@ -14,7 +14,7 @@ from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.partition_metadata import add_partition_metadata
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.run_record import RunRecord, evaluation_of
-from valmon_pipeline.assets.run_tags import PROVISIONAL_TAG, REASON_TAG
+from valmon_pipeline.assets.run_tags import COMPLETION, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.assets.standings_record import StandingsRecord
 from valmon_pipeline.assets.watchdog import deadline_of, ended_by
@@ -111,6 +111,7 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
         materializer = pipeline.materializer(
             provisional=context.run.tags.get(PROVISIONAL_TAG) == "true",
             correction_reason=context.run.tags.get(REASON_TAG, MATERIALIZED_AGAIN),
+            every_node=context.run.tags.get(WORK_TAG) == COMPLETION,
         )
         try:
             with ended_by(deadline_of(context.run, context.instance)):

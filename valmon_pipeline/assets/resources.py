@@ -125,13 +125,18 @@ class Pipeline:
         return replace(self, watch_list=watch_list, watch=self.watch.of_list(watch_list))
 
     def materializer(
-        self, *, provisional: bool = False, correction_reason: str = MATERIALIZED_AGAIN
+        self,
+        *,
+        provisional: bool = False,
+        correction_reason: str = MATERIALIZED_AGAIN,
+        every_node: bool = False,
     ) -> EpochMaterializer | ParallelMaterializer:
-        """A materializer of epochs with this node, warehouse and watch list."""
+        """A materializer of epochs with this node, warehouse and watch list; with ``every_node``
+        it asks every node about what one does not know."""
         alone = self.materializer_alone(
-            provisional=provisional, correction_reason=correction_reason
+            provisional=provisional, correction_reason=correction_reason, every_node=every_node
         )
-        if self.worker_opener is None:
+        if self.worker_opener is None or every_node:
             return alone
         opener = partial(
             self.worker_opener,
@@ -143,7 +148,9 @@ class Pipeline:
             alone, opener, self.processes, is_cancelled=lambda: self.progress.interrupted
         )
 
-    def materializer_alone(self, *, provisional: bool, correction_reason: str) -> EpochMaterializer:
+    def materializer_alone(
+        self, *, provisional: bool, correction_reason: str, every_node: bool = False
+    ) -> EpochMaterializer:
         """The same in this process alone."""
         return EpochMaterializer(
             self.open_client,
@@ -153,6 +160,7 @@ class Pipeline:
             correction_reason=correction_reason,
             archive=self.archive,
             captured=self.captured_answers,
+            every_node=every_node,
             deadline_seconds=(
                 STATE_DEADLINE_SECONDS if self.watch.network_state else EPOCH_DEADLINE_SECONDS
             ),

@@ -16,3 +16,5 @@ up."""
 
 NETWORK_TAG: Final = "valmon/network"
 """The network of the run's epochs: an instance can hold several."""
+COMPLETION: Final = "completion"
+"""The work of a run that reads an epoch again of which not everything is known."""

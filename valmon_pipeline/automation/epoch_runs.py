@@ -11,7 +11,13 @@ from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG, PARTITION_NAME_T
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.materialization import EPOCH_DEADLINE_SECONDS
-from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
+from valmon_pipeline.assets.run_tags import (
+    COMPLETION,
+    NETWORK_TAG,
+    PROVISIONAL_TAG,
+    REASON_TAG,
+    WORK_TAG,
+)
 from valmon_pipeline.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -20,10 +26,17 @@ from valmon_pipeline.partitions import (
     range_tags,
 )
 
+__all__ = ["CATCH_UP", "COMPLETION", "FINALITY", "LIVE"]
+
 LIVE: Final = "live"
 CATCH_UP: Final = "catch_up"
 FINALITY: Final = "finality"
-_PRIORITY: Final[Mapping[str, str]] = {LIVE: "10", FINALITY: "5", CATCH_UP: "-10"}
+_PRIORITY: Final[Mapping[str, str]] = {
+    LIVE: "10",
+    FINALITY: "5",
+    CATCH_UP: "-10",
+    COMPLETION: "-20",
+}
 
 _STARTING_SECONDS: Final = 60
 
