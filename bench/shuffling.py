@@ -57,9 +57,7 @@ def main() -> int:
         f"{len(committees.slot)} committees, {len(proposers)} proposers, {len(seats)} seats"
     )
     print(f"committees CPU {of_committees:.2f} s (target < 3)")
-    print(
-        f"proposers CPU {of_proposers:.2f} s (no target), sync seats CPU {of_seats:.2f} s (no target)"
-    )
+    print(f"proposers CPU {of_proposers:.2f} s (no target), sync seats CPU {of_seats:.2f} s (no target)")
     return int(of_committees >= 3)
 
 

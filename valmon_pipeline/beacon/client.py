@@ -436,16 +436,20 @@ class BeaconClient:
                 "GET", path, headers=_ACCEPT_SSZ, tolerated=_NOT_IN_THIS_FORMAT
             )
             if response.status_code != httpx.codes.OK:
-                reason = f"{self._connection.where('GET', path)}: HTTP {response.status_code}"
+                reason = f"HTTP {response.status_code}"
             elif not is_ssz(response):
                 return await self._decoded_block(response, path, blinded=blinded)
             else:
                 try:
                     return await self._decoded_block(response, path, blinded=blinded)
                 except (MalformedAnswerError, UnsupportedForkError) as error:
-                    reason = str(error)
+                    reason = str(error.__cause__)
             if self._asks_ssz_blocks:
-                logger.warning("blocks are asked for in JSON from now on, not in SSZ: %s", reason)
+                logger.warning(
+                    "%s: %s. Blocks are asked for in JSON from now on, not in SSZ",
+                    self._connection.where("GET", path),
+                    reason,
+                )
             self._asks_ssz_blocks = False
         response = await self._connection.ask("GET", path)
         return await self._decoded_block(response, path, blinded=blinded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -257,7 +258,7 @@ def _first(data: Any, name: str) -> Any:
     return data["message"]["body"][name][0]
 
 
-NUMBERS = {
+NUMBERS: dict[str, Callable[[Any], tuple[Any, Any]]] = {
     "message.slot": lambda d: (d["message"], "slot"),
     "message.proposer_index": lambda d: (d["message"], "proposer_index"),
     "message.body.attestations[0].data.slot": lambda d: (_first(d, "attestations")["data"], "slot"),
@@ -310,10 +311,11 @@ def test_a_number_that_json_would_be_refused_for_is_refused_at_the_same_field(pa
     data = changed(block_of(Fork.FULU))
     holder, key = NUMBERS[path](data)
     holder[key] = str(2**63)
-    for refused in (
+    reads: tuple[Callable[[], Block], ...] = (
         lambda: from_json(data, "fulu"),
         lambda: BlockDecoder(spec()).block(Fork.FULU, serialized(Fork.FULU, data)),
-    ):
+    )
+    for refused in reads:
         with pytest.raises(FieldError, match=re.escape(f"{path} is {2**63}")):
             refused()
 
