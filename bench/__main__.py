@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 BENCHMARKS: Final = (
-    *("decode_rewards", "attestation_outcomes", "store_frame"),
+    *("decode_rewards", "block_formats", "attestation_outcomes", "store_frame"),
     *("accounts", "scores", "backfill", "network_state", "network_epoch"),
     *("network_rows", "shuffling"),
 )

@@ -2,11 +2,14 @@
 
 The same format holds the recorded devnet, fixtures and the answers of one's own node. A line has
 the fields of :class:`Exchange`. Bodies stay the JSON text that the node sent (without white space
-between tokens), so no number is ever rounded on its way through an archive.
+between tokens), so no number is ever rounded on its way through an archive; bytes that are no text
+(SSZ) are kept in base64.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
@@ -20,6 +23,8 @@ import zstandard
 from valmon_pipeline.errors import ValmonError
 
 _READ_SIZE: Final = 1 << 20
+BASE64_PREFIX: Final = "data:application/octet-stream;base64,"
+"""Starts a body that is kept as a ``data`` URL (RFC 2397), whatever its content type."""
 _KEPT_HEADERS: Final = frozenset(
     {
         "content-type",
@@ -54,7 +59,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     without secrets, where several were asked.
 
     ``body`` and ``request_body`` hold JSON text: an object or array is the body itself, a string
-    is a body that was not JSON (verbatim), ``null`` is an empty one. Use :attr:`content` and
+    is a body that was not JSON (verbatim), ``null`` is an empty one. Bytes that are no text (SSZ)
+    are a string that starts with :data:`BASE64_PREFIX`. Use :attr:`content` and
     :attr:`request_content` for the bytes on the wire.
     """
 
@@ -129,7 +135,7 @@ def body_as_json(content: bytes) -> msgspec.Raw:
             pass  # truncated or garbled: kept as text, so that a replay is as broken as the node
         else:
             return msgspec.Raw(compact)
-    return msgspec.Raw(msgspec.json.encode(content.decode("utf-8", errors="replace")))
+    return msgspec.Raw(msgspec.json.encode(_text(content)))
 
 
 def read_exchanges(path: Path) -> Iterator[Exchange]:
@@ -291,6 +297,27 @@ def _compact(content: bytes) -> bytes:
 
 def _wire_bytes(body: msgspec.Raw) -> bytes:
     content = bytes(body)
-    if content[:1] == b'"':
-        return msgspec.json.decode(content, type=str).encode()
-    return b"" if content == b"null" else content
+    if content[:1] != b'"':
+        return b"" if content == b"null" else content
+    text = msgspec.json.decode(content, type=str)
+    if not text.startswith(BASE64_PREFIX):
+        return text.encode()
+    try:
+        return base64.b64decode(text.removeprefix(BASE64_PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ArchiveError(
+            f"a body of the archive is not base64 ({error}): {text[:80]}. Restore the archive from "
+            "where it came."
+        ) from error
+
+
+def _text(content: bytes) -> str:
+    """A body that is not JSON as text: as it is, or in base64 if it is none."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        if not text.startswith(BASE64_PREFIX):
+            return text
+    return BASE64_PREFIX + base64.b64encode(content).decode("ascii")

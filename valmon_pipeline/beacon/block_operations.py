@@ -24,8 +24,12 @@ _SIGNATURE_BYTES: Final = 96
 T = TypeVar("T")
 
 
-def operations(body: schemas.BlockBody, fork: Fork, path: str) -> Operations:
+def operations(
+    body: schemas.BlockBody, fork: Fork, path: str, *, blinded: bool = False
+) -> Operations:
     """The operations of a block's body, found at ``path`` of the answer.
+
+    The withdrawals of a ``blinded`` body are unknown (None) since Capella: it only has their root.
 
     Raises:
         FieldError: a part that blocks of ``fork`` have is missing, or a value is wrong.
@@ -34,11 +38,10 @@ def operations(body: schemas.BlockBody, fork: Fork, path: str) -> Operations:
     changes = _required(
         body.bls_to_execution_changes, fork, Fork.CAPELLA, f"{path}.bls_to_execution_changes"
     )
-    payload = _required(body.execution_payload, fork, Fork.CAPELLA, f"{path}.execution_payload")
-    withdrawals = None if payload is None else payload.withdrawals
-    _required(withdrawals, fork, Fork.CAPELLA, f"{path}.execution_payload.withdrawals")
     return Operations(
-        withdrawals=_withdrawals(withdrawals or [], f"{path}.execution_payload.withdrawals"),
+        withdrawals=(
+            _no_withdrawals(body, fork, path) if blinded else _withdrawals(body, fork, path)
+        ),
         proposer_slashings=tuple(
             integer(
                 slashing.signed_header_1.message.proposer_index,
@@ -99,14 +102,25 @@ def _required(value: T | None, fork: Fork, since: Fork, path: str) -> T | None:
     return value
 
 
-def _withdrawals(rows: Sequence[schemas.WithdrawalData], path: str) -> tuple[Withdrawal, ...]:
+def _withdrawals(body: schemas.BlockBody, fork: Fork, path: str) -> tuple[Withdrawal, ...]:
+    path += ".execution_payload"
+    payload = _required(body.execution_payload, fork, Fork.CAPELLA, path)
+    path += ".withdrawals"
+    rows = None if payload is None else payload.withdrawals
+    _required(rows, fork, Fork.CAPELLA, path)
     return tuple(
         Withdrawal(
             integer(row.validator_index, f"{path}[{number}].validator_index"),
             integer(row.amount, f"{path}[{number}].amount"),
         )
-        for number, row in enumerate(rows)
+        for number, row in enumerate(rows or [])
     )
+
+
+def _no_withdrawals(body: schemas.BlockBody, fork: Fork, path: str) -> tuple[()] | None:
+    """The withdrawals of a blinded block: none before Capella, unknown since."""
+    _required(body.execution_payload_header, fork, Fork.CAPELLA, f"{path}.execution_payload_header")
+    return None if fork >= Fork.CAPELLA else ()
 
 
 def _slashed_attesters(slashing: schemas.AttesterSlashing, path: str) -> tuple[int, ...]:

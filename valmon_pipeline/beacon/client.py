@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from math import isqrt
@@ -26,9 +27,10 @@ from valmon_pipeline.beacon.answers import (
     SyncStatus,
 )
 from valmon_pipeline.beacon.archive import ExchangeSink
+from valmon_pipeline.beacon.block_ssz.signed_block import BlockDecoder
 from valmon_pipeline.beacon.captured_answers import Shelf
 from valmon_pipeline.beacon.columns import INT64_MAX
-from valmon_pipeline.beacon.connection import Connection, NodeOptions, deadline
+from valmon_pipeline.beacon.connection import JSON, SSZ, Connection, NodeOptions, deadline, is_ssz
 from valmon_pipeline.beacon.state_ssz.decode import ExpectedState, decode_state, fork_of_version
 from valmon_pipeline.beacon.statistics import ClientStatistics
 from valmon_pipeline.beacon.validator_ids import (
@@ -50,9 +52,12 @@ from valmon_pipeline.errors import (
     MalformedAnswerError,
     NodeNotReadyError,
     ObjectUnavailableError,
+    UnsupportedForkError,
 )
 
 __all__ = ["EVERYONE", "BeaconClient", "BlockId", "NodeOptions", "StateId"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 StateId = int | str
@@ -62,6 +67,8 @@ POST_IDS: Final = 10_000
 """Most ids in one POST; nodes do not document their limits."""
 GET_IDS: Final = 64
 """Most ids in one GET that the Beacon API promises to take."""
+_ACCEPT_SSZ: Final = {"Accept": f"{SSZ};q=1,{JSON};q=0.9"}
+_NOT_IN_THIS_FORMAT: Final = frozenset({406, 415})
 _NO_SUCH_ENDPOINT: Final = frozenset({404, 405, 501})
 _NO_SUCH_QUEUE: Final = _NO_SUCH_ENDPOINT | {400}
 """400: the state is of before Electra, or pruned at some clients."""
@@ -89,7 +96,9 @@ class BeaconClient:
         self._connection = connection
         self.archive: ExchangeSink | None = None
         self._spec: ChainSpec | None = None
+        self._block_decoder: BlockDecoder | None = None
         self._posts_validators = True
+        self._asks_ssz_blocks = True
         self._registry_seen: tuple[int, int] | None = None
 
     @classmethod
@@ -217,11 +226,18 @@ class BeaconClient:
     async def block(self, block_id: BlockId) -> Block:
         """Return a block; ``ObjectUnavailableError`` for a missed slot."""
         path = f"/eth/v2/beacon/blocks/{_block_id(block_id)}"
-        response = await self._connection.ask("GET", path)
-        version = response.headers.get("eth-consensus-version")
-        block = self._connection.read(
-            lambda content: decode.block(content, version), response, "GET", path
-        )
+        block = await self._block_as_served(path, blinded=False)
+        self._require_slot(block_id, block.slot, path)
+        return block
+
+    async def blinded_block(self, block_id: BlockId) -> Block:
+        """Return a block without its execution payload, for which no execution client is needed.
+
+        It equals :meth:`block` but for the withdrawals, which are None since Capella.
+        ``ObjectUnavailableError`` for a missed slot.
+        """
+        path = f"/eth/v1/beacon/blinded_blocks/{_block_id(block_id)}"
+        block = await self._block_as_served(path, blinded=True)
         self._require_slot(block_id, block.slot, path)
         return block
 
@@ -412,6 +428,52 @@ class BeaconClient:
     async def pending_consolidations(self, state_id: StateId) -> PendingConsolidations | None:
         """Return the queue of consolidations of a state; None if the node cannot tell it."""
         return await self._queue(state_id, "pending_consolidations", decode.pending_consolidations)
+
+    async def _block_as_served(self, path: str, *, blinded: bool) -> Block:
+        """A block in SSZ, or in JSON if the node prefers that or its SSZ cannot be used."""
+        if self._asks_ssz_blocks:
+            response = await self._connection.ask(
+                "GET", path, headers=_ACCEPT_SSZ, tolerated=_NOT_IN_THIS_FORMAT
+            )
+            if response.status_code != httpx.codes.OK:
+                reason = f"HTTP {response.status_code}"
+            elif not is_ssz(response):
+                return await self._decoded_block(response, path, blinded=blinded)
+            else:
+                try:
+                    return await self._decoded_block(response, path, blinded=blinded)
+                except (MalformedAnswerError, UnsupportedForkError) as error:
+                    reason = str(error.__cause__)
+            if self._asks_ssz_blocks:
+                logger.warning(
+                    "%s: %s. Blocks are asked for in JSON from now on, not in SSZ",
+                    self._connection.where("GET", path),
+                    reason,
+                )
+            self._asks_ssz_blocks = False
+        response = await self._connection.ask("GET", path)
+        return await self._decoded_block(response, path, blinded=blinded)
+
+    async def _decoded_block(self, response: httpx.Response, path: str, *, blinded: bool) -> Block:
+        version = response.headers.get("eth-consensus-version")
+        if not is_ssz(response):
+            return self._connection.read(
+                lambda content: decode.block(content, version, blinded=blinded),
+                response,
+                "GET",
+                path,
+            )
+        if self._block_decoder is None:
+            self._block_decoder = BlockDecoder(await self.spec())
+        decoder = self._block_decoder
+
+        def read(content: bytes) -> Block:
+            # Most clients do not send this header with SSZ.
+            if response.headers.get("eth-execution-optimistic", "").lower() == "true":
+                raise decode.OptimisticAnswerError
+            return decoder.block(decode.block_fork(version), content, blinded=blinded)
+
+        return self._connection.read(read, response, "GET", path)
 
     async def _queue(self, state_id: StateId, name: str, decoder: Callable[[bytes], T]) -> T | None:
         path = f"/eth/v1/beacon/states/{state_id}/{name}"

@@ -75,6 +75,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+JSON: Final = "application/json"
+SSZ: Final = "application/octet-stream"
 MAX_ANSWER_BYTES: Final = 2 << 30
 """A whole mainnet registry as JSON is about 1 GB. See ``body_limits`` for what is less."""
 MAX_STATE_BYTES: Final = 1 << 30
@@ -87,7 +89,7 @@ _MOST_WORDS: Final = 300
 _REFUSAL: Final = "valmon_refusal"
 """Response extension: what the refusal means."""
 _HEADERS: Final = {
-    "Accept": "application/json",
+    "Accept": JSON,
     "Accept-Encoding": "gzip",
     "Connection": "keep-alive",
     "User-Agent": "valmon",
@@ -289,7 +291,7 @@ class Connection:
             "GET",
             path,
             # Decompression would take longer than what is done with the state.
-            headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity"},
+            headers={"Accept": SSZ, "Accept-Encoding": "identity"},
             extensions={
                 BUFFER: self._max_state_bytes,
                 TIMEOUT: self._state_timeout,
@@ -298,12 +300,11 @@ class Connection:
         )
         response = await self._send(request, path)
         content: memoryview | None = response.extensions.get(BUFFER)
-        kind = response.headers.get("content-type", "")
-        if content is None or "application/octet-stream" not in kind:
-            kind = self._refusals.secrets.hide(kind[:100])
+        if content is None or not is_ssz(response):
+            kind = self._refusals.secrets.hide(response.headers.get("content-type", "")[:100])
             raise MalformedAnswerError(
                 f"{self.where('GET', path)}: the answer is {kind or 'of no content type'}, "
-                "expected application/octet-stream. Ask another node, or set whole_network: off."
+                f"expected {SSZ}. Ask another node, or set whole_network: off."
             )
         return response.headers, content
 
@@ -315,7 +316,7 @@ class Connection:
         path: str,
         params: Sequence[tuple[str, str]] = (),
     ) -> T:
-        """Decode an answer in JSON. Raises as ``decode.decoded``, without the node's secrets."""
+        """Decode an answer. Raises as ``decode.decoded``, without the node's secrets."""
         try:
             return decode.decoded(decoder, response.content, self.where(method, path, params))
         except ValmonError as error:
@@ -353,6 +354,12 @@ class Connection:
         return f"{method} {path}{'?' + shown if shown else ''} of {self.name}"
 
 
+def is_ssz(response: httpx.Response) -> bool:
+    """Whether an answer's body is SSZ, by its content type."""
+    kind: str = response.headers.get("content-type", "")
+    return kind.split(";")[0].strip().lower() == SSZ
+
+
 @cache
 def _certificates() -> ssl.SSLContext:
     """The authorities to trust; loading them takes longer than most requests."""
@@ -371,7 +378,7 @@ def _request(
     return httpx.Request(
         method,
         f"{PLACEHOLDER}{path}{'?' + urlencode(params) if params else ''}",
-        headers=sent if body is None else {**sent, "Content-Type": "application/json"},
+        headers=sent if body is None else {**sent, "Content-Type": JSON},
         content=None if body is None else msgspec.json.encode(body),
         extensions=extensions,
     )

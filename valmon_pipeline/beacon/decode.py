@@ -171,14 +171,14 @@ def header(content: bytes) -> BlockHeader:
     )
 
 
-def block(content: bytes, version: str | None = None) -> Block:
-    """Decode ``v2/beacon/blocks/{block_id}``.
+def block(content: bytes, version: str | None = None, *, blinded: bool = False) -> Block:
+    """Decode ``v2/beacon/blocks/{block_id}``, or ``v1/beacon/blinded_blocks/{block_id}``.
 
     ``version`` is the fork named by the ``Eth-Consensus-Version`` header, used when the body does
     not say.
     """
     answer = _answer(content, schemas.SignedBlock)
-    fork = _fork(answer.version or version)
+    fork = block_fork(answer.version or version)
     message, path = answer.data.message, "data.message"
     body = message.body
     if body.sync_aggregate is None and fork >= Fork.ALTAIR:
@@ -198,8 +198,26 @@ def block(content: bytes, version: str | None = None) -> Block:
             body.sync_aggregate.sync_committee_bits,
             f"{path}.body.sync_aggregate.sync_committee_bits",
         ),
-        operations=operations(body, fork, f"{path}.body"),
+        operations=operations(body, fork, f"{path}.body", blinded=blinded),
     )
+
+
+def block_fork(version: str | None) -> Fork:
+    """The fork that an answer names as its block's.
+
+    Raises:
+        FieldError: it names none.
+        UnsupportedForkError: valmon does not know the fork.
+    """
+    if version is None:
+        raise FieldError("version", None, "the name of the block's fork")
+    try:
+        return Fork[version.upper()]
+    except KeyError as error:
+        raise UnsupportedForkError(
+            f"the block is of fork {version!r}, which this version of valmon does not know; "
+            "upgrade valmon"
+        ) from error
 
 
 def validators(content: bytes) -> ValidatorRegistry:
@@ -450,18 +468,6 @@ def _attestation(attestation: schemas.AttestationBody, fork: Fork, path: str) ->
         aggregation_bits=bytes_of(attestation.aggregation_bits, f"{path}.aggregation_bits"),
         committee_bits=None if bits is None else bytes_of(bits, f"{path}.committee_bits"),
     )
-
-
-def _fork(version: str | None) -> Fork:
-    if version is None:
-        raise FieldError("version", None, "the name of the block's fork")
-    try:
-        return Fork[version.upper()]
-    except KeyError as error:
-        raise UnsupportedForkError(
-            f"the block is of fork {version!r}, which this version of valmon does not know; "
-            "upgrade valmon"
-        ) from error
 
 
 def _malformed(where: str, problem: str) -> MalformedAnswerError:

@@ -28,13 +28,14 @@ _CLOCK_SKEW_MS: Final = 15_000
 """The difference of two clocks that is forgiven: as many milliseconds, and at least the slots."""
 _LATEST_GENESIS_SECONDS: Final = 366 * 86400.0
 _NOT_LISTED_BY_ALL: Final = (
+    "block_limits",
     "fork_versions",
     "slots_per_historical_root",
     "epochs_per_historical_vector",
     "min_seed_lookahead",
     "shuffle_round_count",
 )
-"""Not every node lists them; a state that they do not fit is refused by itself."""
+"""Not every node lists them; a block or state that they do not fit is refused by itself."""
 _NOT_COMPARED: Final = frozenset({"fork_epochs", *_NOT_LISTED_BY_ALL})
 
 

@@ -135,6 +135,10 @@ class ExecutionPayload(msgspec.Struct, gc=False):
     withdrawals: list[WithdrawalData] | None = None
 
 
+class ExecutionPayloadHeader(msgspec.Struct, gc=False):
+    """Of a blinded block; nothing of it is used but that it is there."""
+
+
 class WithdrawalRequestData(msgspec.Struct, gc=False):
     source_address: str
     validator_pubkey: str
@@ -162,6 +166,7 @@ class BlockBody(msgspec.Struct):
     bls_to_execution_changes: list[SignedCredentialChange] | None = None
     sync_aggregate: SyncAggregate | None = None
     execution_payload: ExecutionPayload | None = None
+    execution_payload_header: ExecutionPayloadHeader | None = None
     execution_requests: ExecutionRequests | None = None
 
 

@@ -107,7 +107,8 @@ class _Judge:
     def events(self, block: Block) -> Iterator[_Event]:
         """The events of a block in the order in which the specification processes them."""
         operations = block.operations
-        for withdrawal in operations.withdrawals:
+        # Those of a block that was read blinded are unknown: no event is known.
+        for withdrawal in operations.withdrawals or ():
             yield self._withdrawal(block, withdrawal)
         for index in operations.proposer_slashings:
             yield self._slashing(block, EventType.PROPOSER_SLASHING, index)

@@ -77,10 +77,11 @@ class Operations:
 
     ``proposer_slashings`` name one validator each; of an attester slashing those validators count
     that are present in both attestations. ``deposits`` are those of blocks before Electra,
-    ``deposit_requests`` those since. ``credential_changes`` name the validator.
+    ``deposit_requests`` those since. ``credential_changes`` name the validator. ``withdrawals`` is
+    None where they are unknown: the block was read blinded.
     """
 
-    withdrawals: tuple[Withdrawal, ...] = ()
+    withdrawals: tuple[Withdrawal, ...] | None = ()
     proposer_slashings: tuple[int, ...] = ()
     attester_slashings: tuple[tuple[int, ...], ...] = ()
     deposits: tuple[Deposit, ...] = ()

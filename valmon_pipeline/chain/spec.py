@@ -16,6 +16,21 @@ from valmon_pipeline.chain.spec_values import SpecReader
 from valmon_pipeline.errors import ChainRuleViolationError, UnsupportedForkError
 
 _FORK_EPOCH_SUFFIX: Final = "_FORK_EPOCH"
+_BLOCK_LIMITS: Final = (
+    "MAX_PROPOSER_SLASHINGS",
+    "MAX_ATTESTER_SLASHINGS",
+    "MAX_ATTESTER_SLASHINGS_ELECTRA",
+    "MAX_ATTESTATIONS",
+    "MAX_ATTESTATIONS_ELECTRA",
+    "MAX_VALIDATORS_PER_COMMITTEE",
+    "MAX_DEPOSITS",
+    "MAX_VOLUNTARY_EXITS",
+    "MAX_BLS_TO_EXECUTION_CHANGES",
+    "MAX_WITHDRAWALS_PER_PAYLOAD",
+    "MAX_DEPOSIT_REQUESTS_PER_PAYLOAD",
+    "MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD",
+    "MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD",
+)
 
 _INACTIVITY_PENALTY_QUOTIENT: Final = {
     Fork.PHASE0: "INACTIVITY_PENALTY_QUOTIENT",
@@ -48,6 +63,8 @@ class ChainSpec:
     redefine are mappings from each fork to the value in effect at it. Of ``fork_versions`` those are
     absent that the node does not list, and a parameter that may be None is None then: they lay out
     states and shuffle committees, and whatever needs one asks for it by ``required``.
+    ``block_limits`` holds those limits of a block's lists that the node lists, under their names as
+    they are: bounds for what is read, and nothing else.
     """
 
     config_name: str
@@ -87,6 +104,8 @@ class ChainSpec:
     epochs_per_historical_vector: int | None
     min_seed_lookahead: int | None
     shuffle_round_count: int | None
+
+    block_limits: Mapping[str, int]
 
     @classmethod
     def from_config(cls, data: Mapping[str, object]) -> ChainSpec:
@@ -162,6 +181,7 @@ class ChainSpec:
             epochs_per_historical_vector=reader.positive_if_listed("EPOCHS_PER_HISTORICAL_VECTOR"),
             min_seed_lookahead=reader.positive_if_listed("MIN_SEED_LOOKAHEAD"),
             shuffle_round_count=reader.positive_if_listed("SHUFFLE_ROUND_COUNT"),
+            block_limits={name: reader.integer(name) for name in _BLOCK_LIMITS if name in data},
         )
         if reader.mistakes:
             raise ChainRuleViolationError(

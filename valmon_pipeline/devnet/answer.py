@@ -21,6 +21,11 @@ class Answer:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_ssz(self) -> bool:
+        """Whether the body is SSZ, which not everybody accepts."""
+        return self.headers.get("content-type", "").lower().startswith("application/octet-stream")
+
 
 class RefusalError(Exception):
     """The node refuses a request; becomes an error object of the beacon API."""
@@ -59,10 +64,12 @@ def as_not_finalized(answer: Answer) -> Answer:
     """Return the answer as it read before its slot was finalized.
 
     Recordings hold history as asked after finality; while a replayed chain is live the same facts
-    are not final yet.
+    are not final yet. Only JSON says so in the body.
     """
-    head, key, tail = answer.body.rpartition(b'"finalized":true')
-    body = head + b'"finalized":false' + tail if key else answer.body
+    body = answer.body
+    if not answer.is_ssz:
+        head, key, tail = body.rpartition(b'"finalized":true')
+        body = head + b'"finalized":false' + tail if key else body
     headers = dict(answer.headers)
     if "eth-consensus-finalized" in headers:
         headers["eth-consensus-finalized"] = "false"

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from valmon_pipeline.devnet.answer import RefusalError
+from valmon_pipeline.devnet.answer import Answer, RefusalError
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,16 @@ class Question:
         """Refuse what is not JSON: 415 for the request's body, 406 for the answer's."""
         if self.body and self.content_type and "json" not in self.content_type.lower():
             raise RefusalError(415, f"Unsupported media type: {self.content_type}")
+        self._require_accepted("json")
+
+    def refuse_unaccepted(self, answer: Answer) -> None:
+        """Refuse an answer that was recorded in SSZ to whoever does not accept that."""
+        if answer.is_ssz:
+            self._require_accepted("octet-stream")
+
+    def _require_accepted(self, kind: str) -> None:
         accepted = self.accept.lower()
-        if accepted and not any(name in accepted for name in ("json", "*/*", "application/*")):
+        if accepted and not any(name in accepted for name in (kind, "*/*", "application/*")):
             raise RefusalError(406, f"Accepted media types not supported: {self.accept}")
 
     def json(self) -> object:

@@ -146,7 +146,9 @@ class ReplayNode:
     def _ask(self, handler: Handler, question: Question) -> Answer:
         try:
             question.refuse_other_formats()
-            return handler(question)
+            answer = handler(question)
+            question.refuse_unaccepted(answer)
+            return answer
         except RefusalError as refusal:
             exchange = self.recording.best(
                 question.method,

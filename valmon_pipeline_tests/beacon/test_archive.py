@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64decode
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valmon_pipeline.beacon.archive import (
+    BASE64_PREFIX,
     ArchiveError,
     ArchiveWriter,
     Exchange,
@@ -119,6 +121,31 @@ def test_any_text_comes_back_as_it_was_sent(text: str) -> None:
     assert b"\n" not in line
     restored = msgspec.json.decode(line, type=Exchange).content
     assert restored == content or msgspec.json.decode(restored) == msgspec.json.decode(content)
+
+
+@given(st.binary())
+def test_any_bytes_come_back_as_they_were_sent(content: bytes) -> None:
+    stored = Exchange(method="GET", path="/", status=200, body=body_as_json(content))
+    restored = msgspec.json.decode(msgspec.json.encode(stored), type=Exchange).content
+    assert restored == content or msgspec.json.decode(restored) == msgspec.json.decode(content)
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00{", BASE64_PREFIX.encode() + b"e30="])
+def test_bytes_that_are_no_text_are_kept_in_base64(content: bytes) -> None:
+    text = msgspec.json.decode(body_as_json(content))
+    assert text.startswith(BASE64_PREFIX)
+    assert b64decode(text.removeprefix(BASE64_PREFIX)) == content
+    assert Exchange(method="GET", path="/", status=200, body=body_as_json(content)).content == (
+        content
+    )
+
+
+def test_base64_that_was_damaged_is_refused() -> None:
+    damaged = Exchange(
+        method="GET", path="/", status=200, body=msgspec.Raw(b'"%b=A"' % BASE64_PREFIX.encode())
+    )
+    with pytest.raises(ArchiveError, match="not base64"):
+        assert damaged.content
 
 
 def test_requests_are_equal_whatever_the_order_of_parameters_and_the_white_space() -> None:

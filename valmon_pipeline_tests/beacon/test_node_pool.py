@@ -165,6 +165,14 @@ def test_a_fork_that_is_still_to_come_may_be_unknown_to_a_node(
     assert all(report.health.is_ready for report in asyncio.run(pool_of(first, second).reports()))
 
 
+def test_limits_of_blocks_may_be_listed_by_one_node_and_not_by_another(
+    nodes: list[tuple[str, Mood]],
+) -> None:
+    (first, _), (second, mood), _ = nodes
+    mood.changed[SPEC] = {"MAX_ATTESTATIONS_ELECTRA": "9"}
+    assert all(report.health.is_ready for report in asyncio.run(pool_of(first, second).reports()))
+
+
 def test_every_nodes_reason_is_given_without_secrets(nodes: list[tuple[str, Mood]]) -> None:
     (first, one), (second, other), _ = nodes
     one.changed[SYNCING] = {"is_optimistic": True}

@@ -3,21 +3,28 @@
 ``ssz/recording.jsonl.zst``: 2,561 answers of a Lodestar v1.22.0 node (preset ``minimal``, 128
 validators, Electra from epoch 4), epochs 1–14. ``ssz/states``: the whole beacon state at the first
 slot of each of them, byte for byte, listed in ``index.jsonl``. Never edit them: ground truth.
+
+``specification/blocks.jsonl.zst``: made-up blocks of every fork from Phase 0 to Fulu (preset
+``minimal``; every list empty, with one element, and with two), serialized by the executable
+specification, ``eth-consensus-specs`` 1.7.0b4. Blocks of the n-th fork are of epoch 10 n + 3.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import zstandard
 
 from valmon_pipeline.beacon.archive import Exchange, read_exchanges
+from valmon_pipeline.chain.forks import Fork
 
 SSZ: Final = Path(__file__).parent / "ssz"
 RECORDING: Final = SSZ / "recording.jsonl.zst"
+SPECIFICATION: Final = Path(__file__).parent / "specification"
 STATE_SLOTS: Final = tuple(range(8, 113, 8))
 
 
@@ -47,3 +54,32 @@ def state_version(slot: int) -> str:
     lines = (SSZ / "states" / "index.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     return str(next(one["eth_consensus_version"] for one in entries if one["slot"] == slot))
+
+
+@dataclass(frozen=True)
+class SpecificationBlock:
+    """A signed block as the executable specification serializes it, and its JSON."""
+
+    fork: Fork
+    blinded: bool
+    ssz: bytes
+    json: Any
+
+    def __str__(self) -> str:
+        return f"{self.fork.name.lower()}{'-blinded' * self.blinded}-{len(self.ssz)}"
+
+
+@cache
+def specification_blocks() -> tuple[SpecificationBlock, ...]:
+    """The blocks of ``specification/blocks.jsonl.zst``; see the module's docstring."""
+    packed = (SPECIFICATION / "blocks.jsonl.zst").read_bytes()
+    lines = zstandard.ZstdDecompressor().decompress(packed).splitlines()
+    return tuple(
+        SpecificationBlock(
+            Fork[row["fork"].upper()],
+            row["blinded"],
+            bytes.fromhex(row["ssz"].removeprefix("0x")),
+            row["json"],
+        )
+        for row in map(json.loads, lines)
+    )

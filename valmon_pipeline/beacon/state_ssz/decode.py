@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from valmon_pipeline.beacon.columns import FieldError
-from valmon_pipeline.beacon.state_ssz.layout import PUBKEY_BYTES, StateLayout, state_layout
+from valmon_pipeline.beacon.ssz_container import PUBKEY_BYTES, Container
+from valmon_pipeline.beacon.state_ssz.layout import state_layout
 from valmon_pipeline.chain.beacon_state import (
     PENDING_CONSOLIDATION,
     PENDING_DEPOSIT,
@@ -75,16 +75,8 @@ def decode_state(
         UnsupportedForkError: valmon cannot read states of ``fork``.
         ChainRuleViolationError: the node does not list a constant that the layout depends on.
     """
-    layout = state_layout(spec, fork)
     view = memoryview(content).cast("B")
-    if len(view) < layout.fixed_size:
-        raise FieldError(
-            "(size)",
-            len(view),
-            f"at least {layout.fixed_size} bytes, the fixed part of a state of fork "
-            f"{fork.name.lower()}",
-        )
-    reader = _Reader(layout, view)
+    reader = _Reader(state_layout(spec, fork), view, f"state of fork {fork.name.lower()}")
     _require_expected(spec, fork, reader, expected)
     reader.locate_lists()
     state = _state(fork, reader)
@@ -92,56 +84,10 @@ def decode_state(
     return state
 
 
-class _Reader:
-    """Fields of a buffer by name. Fixed ones can be read at once, lists once they are located."""
+class _Reader(Container):
+    """The fields of a state as checkpoints and arrays."""
 
-    def __init__(self, layout: StateLayout, view: memoryview) -> None:
-        self._layout = layout
-        self._view = view
-        self._extents: dict[str, tuple[int, int]] = {}
-
-    def locate_lists(self) -> None:
-        """Check all offsets: the first ends the fixed part, none decreases or points outside, and
-        every list holds whole rows."""
-        size = len(self._view)
-        variable = [(name, place) for name, place in self._layout.places.items() if place.row_size]
-        starts = [self._offset(place.at) for _, place in variable]
-        lowest = self._layout.fixed_size
-        for (name, _), start in zip(variable, starts, strict=True):
-            if name == variable[0][0] and start != lowest:
-                raise FieldError(
-                    f"{name} (offset)", start, f"{lowest}, the end of the state's fixed part"
-                )
-            if not lowest <= start <= size:
-                raise FieldError(
-                    f"{name} (offset)",
-                    start,
-                    f"an offset from {lowest}, where the list before it starts, to {size}, the "
-                    "end of the state",
-                )
-            lowest = start
-        for (name, place), start, end in zip(variable, starts, [*starts[1:], size], strict=True):
-            assert place.row_size is not None
-            if (end - start) % place.row_size:
-                raise FieldError(
-                    f"{name} (size)", end - start, f"a multiple of {place.row_size} bytes"
-                )
-            self._extents[name] = start, end
-
-    def _offset(self, at: int) -> int:
-        offset: int = struct.unpack_from("<I", self._view, at)[0]
-        return offset
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._layout.places
-
-    def fixed(self, name: str) -> memoryview:
-        place = self._layout.places[name]
-        assert place.row_size is None
-        return self._view[place.at : place.at + place.size]
-
-    def integer(self, name: str) -> int:
-        return int.from_bytes(self.fixed(name), "little")
+    __slots__ = ()
 
     def checkpoint(self, name: str) -> Checkpoint:
         content = self.fixed(name)
@@ -155,10 +101,8 @@ class _Reader:
         return np.frombuffer(self.fixed(name), "u1").reshape(-1, PUBKEY_BYTES)[:-1]
 
     def rows(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        start, end = self._extents[name]
-        if start == end:
-            return np.empty(0, dtype)
-        return np.frombuffer(self._view[start:end], dtype)
+        content = self.content(name)
+        return np.frombuffer(content, dtype) if len(content) else np.empty(0, dtype)
 
 
 def _require_expected(
@@ -172,7 +116,7 @@ def _require_expected(
             f"0x{root.hex()}",
             f"0x{expected.genesis_validators_root.hex()}, that of the network",
         )
-    slot = reader.integer("slot")
+    slot = reader.uint64("slot")
     if slot != expected.slot:
         raise FieldError("slot", slot, f"{expected.slot}, as was asked for")
     due = spec.fork_at_slot(slot)
@@ -201,9 +145,9 @@ def _state(fork: Fork, reader: _Reader) -> BeaconState:
 
     return BeaconState(
         fork=fork,
-        genesis_time=reader.integer("genesis_time"),
+        genesis_time=reader.uint64("genesis_time"),
         genesis_validators_root=bytes(reader.fixed("genesis_validators_root")),
-        slot=reader.integer("slot"),
+        slot=reader.uint64("slot"),
         latest_block_slot=int.from_bytes(reader.fixed("latest_block_header")[:8], "little"),
         validators=reader.rows("validators", VALIDATOR),
         balances=reader.rows("balances", "<u8"),
@@ -215,7 +159,7 @@ def _state(fork: Fork, reader: _Reader) -> BeaconState:
         randao_mixes=reader.vector("randao_mixes", "u1").reshape(-1, 32),
         current_sync_committee=reader.seats("current_sync_committee"),
         next_sync_committee=reader.seats("next_sync_committee"),
-        justification_bits=reader.integer("justification_bits"),
+        justification_bits=reader.uint64("justification_bits"),
         checkpoints=FinalityCheckpoints(
             previous_justified=reader.checkpoint("previous_justified_checkpoint"),
             current_justified=reader.checkpoint("current_justified_checkpoint"),
