@@ -49,6 +49,7 @@ from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.weights import SYNC_REWARD_WEIGHT, WEIGHT_DENOMINATOR
 from valmon_pipeline.errors import (
+    BeaconApiError,
     MalformedAnswerError,
     NodeNotReadyError,
     ObjectUnavailableError,
@@ -247,11 +248,28 @@ class BeaconClient:
         None can also mean "not any more" or "not yet": a gap is proved by a later block.
         """
         try:
-            return await self.block(slot)
+            return await self.full_or_blinded_block(slot)
         except ObjectUnavailableError as error:
             if error.status not in (None, httpx.codes.NOT_FOUND):
                 raise
             return None
+
+    async def full_or_blinded_block(self, block_id: BlockId) -> Block:
+        """Return a block, without its withdrawals where the node cannot put its payload together.
+
+        Some clients keep blocks without their payloads and need an execution client that still has
+        them.
+        """
+        try:
+            return await self.block(block_id)
+        except ObjectUnavailableError as error:
+            if error.status in (None, httpx.codes.NOT_FOUND):
+                raise
+            logger.info("asked for without its payload: %s", error)
+            try:
+                return await self.blinded_block(block_id)
+            except BeaconApiError:
+                raise error from None
 
     async def validators(
         self, state_id: StateId, ids: Iterable[SupportsIndex | str] | Everyone

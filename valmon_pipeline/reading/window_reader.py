@@ -225,7 +225,7 @@ class WindowReader:
         return self._headers[root]
 
     async def _by_its_root(self, root: bytes, header: BlockHeader) -> Block:
-        block = await self._client.block(root)
+        block = await self._client.full_or_blinded_block(root)
         of_header = (header.slot, header.parent_root, header.proposer_index)
         if (block.slot, block.parent_root, block.proposer_index) != of_header:
             raise MalformedAnswerError(
