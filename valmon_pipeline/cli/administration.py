@@ -23,6 +23,7 @@ from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.listening import LOOPBACK, address_of, listening_socket
 from valmon_pipeline.deployment.supervisor import take_down
 from valmon_pipeline.devnet import RECORDING_PATH
+from valmon_pipeline.devnet.clients.catalogue import CLIENTS
 from valmon_pipeline.devnet.node_server import DEFAULT_PORT, NodeServer, ServedNode
 from valmon_pipeline.devnet.replay_node import ReplayNode
 from valmon_pipeline.errors import StorageError
@@ -163,10 +164,33 @@ def devnet_replay(
     ] = False,
     start_slot: Annotated[int | None, typer.Option(help="Slot that is now, with --live.")] = None,
     speed: Annotated[float, typer.Option(help="How much faster than recorded, with --live.")] = 1.0,
+    client: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer only what this client would at the chain's head, with its errors: "
+            f"{', '.join(CLIENTS)}. Without it, everything recorded is answered."
+        ),
+    ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="The client keeps old states, with --client.")
+    ] = False,
+    execution_layer: Annotated[
+        bool,
+        typer.Option(help="The client can rebuild payloads, with --client lighthouse or prysm."),
+    ] = True,
 ) -> None:
     """Serve a recording like a beacon node, until Ctrl-C."""
-    node = ReplayNode(recording, live=live, start_slot=start_slot, speed=speed)
-    _serve(node, port, f"replaying {recording.name}")
+    node = ReplayNode(
+        recording,
+        live=live,
+        start_slot=start_slot,
+        speed=speed,
+        client=client,
+        archive=archive,
+        execution_layer=execution_layer,
+    )
+    like = f" like {client}" if client is not None else ""
+    _serve(node, port, f"replaying {recording.name}{like}")
 
 
 @devnet_app.command("simulate")

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any, Final
+
 import msgspec
 
-from valmon_pipeline.devnet.answer import Answer, RefusalError, with_body
-from valmon_pipeline.devnet.answerer import Answerer, not_recorded
+from valmon_pipeline.devnet.answer import (
+    Answer,
+    NotRecordedError,
+    RefusalError,
+    enveloped,
+    with_body,
+)
+from valmon_pipeline.devnet.answerer import Answerer
+from valmon_pipeline.devnet.chain_view import BlockReference
 from valmon_pipeline.devnet.question import Question, natural
 from valmon_pipeline.devnet.recording import HEADERS_PATH
 
@@ -29,7 +39,25 @@ class BlockAnswers(Answerer):
                 return self.as_of_now(block.slot, answer)
         if block.root is None:
             raise RefusalError(404, f"No block found for id '{block_id}'")
-        raise not_recorded(question.path)
+        return self.as_of_now(block.slot, self._derived(question, block))
+
+    def _derived(self, question: Question, block: BlockReference) -> Answer:
+        """Return what was not recorded itself, but follows from the recorded block."""
+        kind = _DERIVED.fullmatch(question.path)
+        if kind is None:
+            raise NotRecordedError(question.path)
+        if kind["root"]:
+            return enveloped({"root": block.root})
+        ids = [str(block.slot), block.root]
+        paths = [f"/eth/v2/beacon/blocks/{known_id}" for known_id in ids]
+        asked = (self.recording.best("GET", path, phases=block.phases) for path in paths)
+        whole = next((found for found in asked if found is not None and found.status == 200), None)
+        if whole is None:
+            raise NotRecordedError(question.path)
+        signed = msgspec.json.decode(whole.content, type=_BlockAnswer)
+        if kind["attestations"]:
+            return enveloped(signed.data["message"]["body"]["attestations"], version=signed.version)
+        return enveloped(_blinded(signed.data), version=signed.version)
 
     def headers(self, question: Question) -> Answer:
         """The header of a slot or of the child of a block, as a list; without either, the head's.
@@ -67,6 +95,32 @@ class BlockAnswers(Answerer):
         except RefusalError:
             return None
         return answer if answer.status == 200 else None
+
+
+class _BlockAnswer(msgspec.Struct):
+    version: str
+    data: dict[str, Any]
+
+
+_DERIVED: Final = re.compile(
+    r"(?P<root>/eth/v1/beacon/blocks/[^/]+/root)"
+    r"|(?P<attestations>/eth/v2/beacon/blocks/[^/]+/attestations)"
+    r"|/eth/v1/beacon/blinded_blocks/[^/]+"
+)
+_LISTS: Final = ("transactions", "withdrawals")
+# Roots of the lists would need hash tree roots; nothing that asks for blinded blocks reads them.
+_UNKNOWN_ROOT: Final = "0x" + "00" * 32
+
+
+def _blinded(signed: dict[str, Any]) -> dict[str, Any]:
+    """Return the signed block with the payload's header: its lists are gone, their roots zero."""
+    message = signed["message"]
+    body = dict(message["body"])
+    payload = body.pop("execution_payload")
+    header = {name: value for name, value in payload.items() if name not in _LISTS}
+    header |= {f"{name}_root": _UNKNOWN_ROOT for name in _LISTS if name in payload}
+    body["execution_payload_header"] = header
+    return {**signed, "message": {**message, "body": body}}
 
 
 def _with_segment(path: str, old: str, new: str) -> str:

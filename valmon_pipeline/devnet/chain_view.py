@@ -40,11 +40,16 @@ class BlockReference:
 
 
 class ChainView:
-    """Head, finality and identifiers of a recording at the clock's slot."""
+    """Head, finality and identifiers of a recording at the clock's slot.
 
-    def __init__(self, recording: Recording, clock: Clock) -> None:
+    ``has_finality`` says that finality is the one recorded for the head, as while the chain is
+    live. Otherwise everything recorded is final on a stopped clock.
+    """
+
+    def __init__(self, recording: Recording, clock: Clock, *, has_finality: bool = False) -> None:
         self.recording = recording
         self.clock = clock
+        self.has_finality = has_finality or clock.is_live
 
     @property
     def head_slot(self) -> int:
@@ -65,10 +70,10 @@ class ChainView:
     def checkpoints(self) -> Mapping[str, Mapping[str, str]]:
         """Return the head's finality checkpoints: ``{name: {epoch, root}}``.
 
-        Live: as recorded for the state at the head. Stopped: everything recorded is final, because
-        it was recorded after finality, up to the last epoch boundary.
+        Live, or as a client shows it: as recorded for the state at the head. Stopped: everything
+        recorded is final, because it was recorded after finality, up to the last epoch boundary.
         """
-        if self.clock.is_live:
+        if self.has_finality:
             return self._recorded_checkpoints(self.head_state_slot)
         epoch = self.head_slot // self.recording.slots_per_epoch
         block = self.recording.block_at_or_before(epoch * self.recording.slots_per_epoch)
@@ -82,7 +87,12 @@ class ChainView:
 
     def is_finalized(self, slot: int) -> bool:
         """Whether a block or state at ``slot`` can no longer be reorged away."""
-        return not self.clock.is_live or slot <= self.finalized_slot
+        return not self.has_finality or slot <= self.finalized_slot
+
+    def finalized_slot_at(self, head_slot: int) -> int:
+        """The first slot of the epoch that was finalized when the head was at ``head_slot``."""
+        epoch = int(self._recorded_checkpoints(head_slot)["finalized"]["epoch"])
+        return epoch * self.recording.slots_per_epoch
 
     def state_slot(self, state_id: str) -> int:
         """Return the slot that a state id means.
@@ -151,7 +161,7 @@ class ChainView:
 
     def _is_remembered(self, orphan: RecordedBlock) -> bool:
         """Nodes drop the blocks of lost forks at finality."""
-        return self.clock.is_live and orphan.slot > self.finalized_slot
+        return self.has_finality and orphan.slot > self.finalized_slot
 
     def _fork_block(self, slot: int) -> RecordedBlock | None:
         """Return the block that was the head in its own slot and was reorged away by the next."""

@@ -75,11 +75,45 @@ class LiveClock:
         """Whether the slot moves: yes."""
         return True
 
+    def time_of(self, slot: float) -> float:
+        """Return when a slot begins, in Unix seconds."""
+        return self.genesis_time + slot * self.slot_duration_ms / 1000
+
     def position(self) -> float:
         """Return the time in slots since genesis, not bounded by the last recorded slot."""
         return (self.now() - self.genesis_time) * 1000 / self.slot_duration_ms
 
     def seconds_until(self, slot: float) -> float:
         """Return the seconds until a time given in slots since genesis, 0 if it has passed."""
-        start = self.genesis_time + slot * self.slot_duration_ms / 1000
-        return max(0.0, start - self.now())
+        return max(0.0, self.time_of(slot) - self.now())
+
+
+class ManualClock:
+    """Unix time that stands still until it is set: the ``now`` of nodes in tests.
+
+    Give the same clock to the node and to the code that asks it, and move it slot by slot::
+
+        clock = ManualClock()
+        node = ReplayNode(path, live=True, start_slot=96, now=clock)
+        clock.move_to(node.clock, 97)
+    """
+
+    def __init__(self, seconds: float = 1_800_000_000.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        """Return the time in Unix seconds."""
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
+    def move_to(self, chain: Clock, slot: int, share: float = 0.5) -> None:
+        """Set the time to within ``slot`` of a live chain, by default to its middle.
+
+        Raises TypeError for a stopped chain, whose slot no time changes.
+        """
+        if not isinstance(chain, LiveClock):
+            raise TypeError("The chain is stopped: make the node with live=True to move its clock")
+        self.seconds = chain.time_of(slot) + share * chain.slot_duration_ms / 1000

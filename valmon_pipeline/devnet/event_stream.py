@@ -20,7 +20,7 @@ import zstandard
 
 from valmon_pipeline.devnet.answer import RefusalError
 from valmon_pipeline.devnet.clock import Clock, LiveClock
-from valmon_pipeline.devnet.recording import RecordingError
+from valmon_pipeline.devnet.recording_error import RecordingError
 
 TOPICS: Final = frozenset(
     {

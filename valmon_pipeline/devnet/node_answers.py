@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from valmon_pipeline.devnet.answer import Answer, json_answer, with_body
-from valmon_pipeline.devnet.answerer import Answerer, not_recorded
+from valmon_pipeline.devnet.answer import Answer, NotRecordedError, json_answer, with_body
+from valmon_pipeline.devnet.answerer import Answerer
 from valmon_pipeline.devnet.clock import LiveClock
 from valmon_pipeline.devnet.question import Question
 
@@ -63,5 +63,5 @@ class NodeAnswers(Answerer):
         """Anything else, if exactly that was recorded."""
         answer = self.exact(question, question.path)
         if answer is None:
-            raise not_recorded(question.path)
+            raise NotRecordedError(question.path)
         return answer

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
 from valmon_pipeline.beacon.archive import Exchange, RequestKey, read_exchanges, request_key
-from valmon_pipeline.errors import ValmonError
+from valmon_pipeline.devnet.recorded_states import RecordedStates
+from valmon_pipeline.devnet.recording_error import RecordingError
 
 # History is what was asked after finality; the other phases fill what was never asked then.
 _PHASES: Final = (
@@ -29,15 +31,14 @@ _PHASES: Final = (
 )
 _PHASE_RANK: Final = {phase: rank for rank, phase in enumerate(_PHASES)}
 _HISTORY: Final = frozenset({"final", "recent"})
+# A recording without history can still be replayed when its chain links: then these were asked by
+# slot while the slot was current, and what they name is canonical.
+_CURRENT: Final = frozenset({"live", "slot"})
 # Clients refuse duties and liveness of past epochs: there the answers given at the time count.
 _DUTIES_PREFIX: Final = "/eth/v1/validator/"
 
 HEADERS_PATH: Final = "/eth/v1/beacon/headers"
 _HEADER_PATH: Final = re.compile(rf"{HEADERS_PATH}/(\d+|0x[0-9a-f]{{64}})")
-
-
-class RecordingError(ValmonError):
-    """A recording lacks what is needed to replay it; the message names the file and the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,15 @@ class Recording:
     JSON) takes well under a second.
     """
 
-    def __init__(self, exchanges: Iterable[Exchange], *, name: str = "recording") -> None:
+    def __init__(
+        self,
+        exchanges: Iterable[Exchange],
+        *,
+        name: str = "recording",
+        states: RecordedStates | None = None,
+    ) -> None:
         self.name = name
+        self.states = states or RecordedStates({})
         self._exchanges: dict[RequestKey, list[Exchange]] = defaultdict(list)
         for exchange in exchanges:
             if not _has_unusual_headers(exchange):
@@ -68,11 +76,16 @@ class Recording:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a recording (``.jsonl.zst``).
+        """Read a recording (``.jsonl.zst``) and the SSZ states in the folder ``states`` beside it.
 
-        Raises :class:`~valmon_pipeline.beacon.archive.ArchiveError` when it cannot be read.
+        Raises :class:`~valmon_pipeline.beacon.archive.ArchiveError` when it cannot be read, and
+        :class:`RecordingError` for an index of states that cannot be read.
         """
-        return cls(read_exchanges(path), name=str(path))
+        return cls(
+            read_exchanges(path),
+            name=str(path),
+            states=RecordedStates.of_folder(path.parent / "states"),
+        )
 
     def __len__(self) -> int:
         return sum(map(len, self._exchanges.values()))
@@ -153,12 +166,34 @@ class Recording:
 
     @cached_property
     def blocks(self) -> Mapping[int, RecordedBlock]:
-        """The canonical blocks recorded after finality, by slot, ascending; genesis included."""
-        final = {block.slot: block for block in self._canonical_blocks()}
+        """The canonical blocks by slot, ascending; genesis included.
+
+        Those recorded after finality. Without any, those asked by slot while it was current, if
+        they form a chain: each names the one before it as its parent. Raises
+        :class:`RecordingError` naming the slot where they do not.
+        """
+        canonical = {block.slot: block for block in self._canonical_blocks()}
         genesis = self.best("GET", f"{HEADERS_PATH}/genesis")
         if genesis is not None and genesis.status == 200:
-            final[0] = _block_of(genesis)
-        return dict(sorted(final.items()))
+            canonical[0] = _block_of(genesis)
+        in_order = dict(sorted(canonical.items()))
+        if not self.has_history:
+            self._require_chain(list(in_order.values()))
+        return in_order
+
+    @cached_property
+    def has_history(self) -> bool:
+        """Whether headers were asked for after finality."""
+        return any(exchange.phase in _HISTORY for _, exchange in self._header_answers())
+
+    def _require_chain(self, blocks: Sequence[RecordedBlock]) -> None:
+        for parent, child in pairwise(blocks):
+            if child.parent_root != parent.root:
+                raise RecordingError(
+                    f"{self.name}: the headers were asked for while they were current, and the "
+                    f"block of slot {child.slot} has the parent {child.parent_root}, not the block "
+                    f"of slot {parent.slot}. Record the headers after finality (phase final)."
+                )
 
     @cached_property
     def blocks_by_root(self) -> Mapping[str, RecordedBlock]:
@@ -182,12 +217,14 @@ class Recording:
 
     @cached_property
     def slots(self) -> range:
-        """The slots whose block, or lack of one, was recorded after finality."""
-        known = {slot for slot, exchange in self._header_answers() if exchange.phase in _HISTORY}
+        """The slots whose block, or lack of one, was recorded, see :attr:`blocks`."""
+        phases = self._canonical_phases
+        known = {slot for slot, exchange in self._header_answers() if exchange.phase in phases}
         numbered = sorted(slot for slot in known if slot is not None)
         if not numbered:
             raise RecordingError(
-                f"{self.name}: no header was asked for after finality ({HEADERS_PATH}/<slot>)"
+                f"{self.name}: no header was asked for after finality, nor by slot while it was "
+                f"current ({HEADERS_PATH}/<slot>)"
             )
         return range(numbered[0], numbered[-1] + 1)
 
@@ -222,6 +259,15 @@ class Recording:
                 return {row.validator.pubkey.lower(): row.index for row in rows}
         return {}
 
+    @cached_property
+    def fork_schedule(self) -> Sequence[Mapping[str, str]]:
+        """The forks of ``config/fork_schedule``, ascending by epoch; empty if not recorded."""
+        exchange = self.best("GET", "/eth/v1/config/fork_schedule")
+        if exchange is None or exchange.status != 200:
+            return ()
+        forks = msgspec.json.decode(exchange.content, type=_ForkSchedule).data
+        return sorted(forks, key=lambda fork: int(fork["epoch"]))
+
     def block_at_or_before(self, slot: int) -> RecordedBlock | None:
         """Return the canonical block of ``slot`` or the last one before it."""
         for candidate in range(min(slot, self.slots.stop - 1), self.slots.start - 1, -1):
@@ -237,9 +283,14 @@ class Recording:
         return grouped
 
     def _canonical_blocks(self) -> Iterator[RecordedBlock]:
+        phases = self._canonical_phases
         for slot, exchange in self._header_answers():
-            if slot is not None and exchange.phase in _HISTORY and exchange.status == 200:
+            if slot is not None and exchange.phase in phases and exchange.status == 200:
                 yield _block_of(exchange)
+
+    @property
+    def _canonical_phases(self) -> frozenset[str]:
+        return _HISTORY if self.has_history else _CURRENT
 
     def _header_answers(self) -> Iterator[tuple[int | None, Exchange]]:
         """Yield every answer about a header asked for by slot, or by root (then slot is None)."""
@@ -268,6 +319,10 @@ class _HeaderData(msgspec.Struct):
 
 class _HeaderAnswer(msgspec.Struct):
     data: _HeaderData
+
+
+class _ForkSchedule(msgspec.Struct):
+    data: list[dict[str, str]]
 
 
 class _Validator(msgspec.Struct):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,6 +21,9 @@ from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.answer import Answer, RefusalError, recorded_answer
 from valmon_pipeline.devnet.block_answers import BlockAnswers
 from valmon_pipeline.devnet.chain_view import ChainView
+from valmon_pipeline.devnet.clients.asked import NodeSettings
+from valmon_pipeline.devnet.clients.catalogue import CLIENTS, profile_of
+from valmon_pipeline.devnet.clients.profile import ProfiledNode
 from valmon_pipeline.devnet.clock import Clock, LiveClock, StoppedClock
 from valmon_pipeline.devnet.duty_answers import DutyAnswers
 from valmon_pipeline.devnet.event_stream import EventStream, events_path, read_events
@@ -32,9 +37,12 @@ from valmon_pipeline.devnet.node_server import (
     application,
 )
 from valmon_pipeline.devnet.question import Question
-from valmon_pipeline.devnet.recording import Recording, RecordingError
+from valmon_pipeline.devnet.recording import Recording
+from valmon_pipeline.devnet.recording_error import RecordingError
 from valmon_pipeline.devnet.reward_answers import RewardAnswers
 from valmon_pipeline.devnet.state_answers import StateAnswers
+
+_DEBUG_STATES: Final = "/eth/v2/debug/beacon/states/"
 
 
 class ReplayNode:
@@ -49,6 +57,14 @@ class ReplayNode:
     ``now`` is the wall clock in Unix seconds.
 
     ``faults`` is asked before every answer; the response it returns is sent instead.
+
+    ``client`` makes the node answer as that client does by default (``clients.catalogue.CLIENTS``):
+    only what its windows of time allow for the chain's head and finality, with its refusals. On a
+    stopped clock finality is then that recorded for the last slot. ``archive`` is a node of that
+    client with its archive options; without ``execution_layer`` payloads cannot be rebuilt;
+    Lodestar does not find finalized blocks by slot for ``archive_lag_slots`` after finality.
+
+    Raises :class:`~valmon_pipeline.devnet.clients.catalogue.UnknownClientError`.
     """
 
     def __init__(
@@ -61,6 +77,10 @@ class ReplayNode:
         events: Path | None = None,
         faults: FaultInjector | None = None,
         now: Callable[[], float] = time.time,
+        client: str | None = None,
+        archive: bool = False,
+        execution_layer: bool = True,
+        archive_lag_slots: int = 1,
     ) -> None:
         if isinstance(recording, Path):
             events = events or events_path(recording)
@@ -69,7 +89,12 @@ class ReplayNode:
         self.clock: Clock = (
             _live_clock(recording, start_slot, speed, now) if live else _stopped(recording)
         )
-        self.view = ChainView(recording, self.clock)
+        self.view = ChainView(recording, self.clock, has_finality=client is not None)
+        settings = NodeSettings(archive, execution_layer, archive_lag_slots)
+        self.profiled = (
+            None if client is None else ProfiledNode(profile_of(client), self.view, settings)
+        )
+        self._serves_states = self.profiled is not None or len(recording.states) > 0
         self.events = EventStream(read_events(events) if live and events else (), self.clock)
         self.faults = faults
         self.app = self._application()
@@ -93,7 +118,8 @@ class ReplayNode:
         return self.recording.epochs
 
     def _application(self) -> Starlette:
-        node, states = NodeAnswers(self.view), StateAnswers(self.view)
+        node = NodeAnswers(self.view)
+        states = StateAnswers(self.view, any_epoch=self.profiled is not None)
         blocks, rewards = BlockAnswers(self.view), RewardAnswers(self.view)
         duties = DutyAnswers(self.view)
         state, validator = "/eth/v1/beacon/states/{state_id}", "/eth/v1/validator"
@@ -121,6 +147,10 @@ class ReplayNode:
             "/eth/v1/beacon/rewards/blocks/{block_id}": blocks.by_block_id,
             f"{validator}/duties/proposer/{{epoch}}": duties.proposer,
         }
+        if self._serves_states:
+            get[f"{_DEBUG_STATES}{{state_id}}"] = states.debug_state
+        if self.profiled is not None:
+            get["/eth/v2/validator/duties/proposer/{epoch}"] = duties.proposer_since_fulu
         post: dict[str, Handler] = {
             f"{state}/validators": states.validators,
             f"{state}/validator_balances": states.validator_balances,
@@ -144,11 +174,10 @@ class ReplayNode:
         return None if self.faults is None else self.faults(request)
 
     def _ask(self, handler: Handler, question: Question) -> Answer:
+        if self.profiled is not None:
+            return self.profiled.answer(partial(self._answer, handler), question)
         try:
-            question.refuse_other_formats()
-            answer = handler(question)
-            question.refuse_unaccepted(answer)
-            return answer
+            return self._answer(handler, question)
         except RefusalError as refusal:
             exchange = self.recording.best(
                 question.method,
@@ -160,6 +189,13 @@ class ReplayNode:
             if exchange is not None and exchange.status >= 400:
                 return recorded_answer(exchange)
             return refusal.answer()
+
+    def _answer(self, handler: Handler, question: Question) -> Answer:
+        if not (self._serves_states and question.path.startswith(_DEBUG_STATES)):
+            question.refuse_other_formats()
+        answer = handler(question)
+        question.refuse_unaccepted(answer)
+        return answer
 
 
 class _RecordedOnly:
@@ -207,13 +243,22 @@ def serve(
     speed: float = 1.0,
     events: Path | None = None,
     faults: FaultInjector | None = None,
+    client: str | None = None,
+    archive: bool = False,
 ) -> None:
-    """Serve a recording until the process is told to stop (SIGINT, SIGTERM).
+    """Serve a recording until the process is told to stop (SIGINT, SIGTERM); see ``ReplayNode``.
 
     Raises :class:`~valmon_pipeline.errors.ValmonError` for a recording that cannot be replayed.
     """
     node = ReplayNode(
-        recording, live=live, start_slot=start_slot, speed=speed, events=events, faults=faults
+        recording,
+        live=live,
+        start_slot=start_slot,
+        speed=speed,
+        events=events,
+        faults=faults,
+        client=client,
+        archive=archive,
     )
     NodeServer(node, host, port).run()
 
@@ -232,6 +277,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--start-slot", type=int, default=None)
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--events", type=Path, default=None, help="the recorded event stream")
+    parser.add_argument("--client", choices=tuple(CLIENTS), help="answer as this client would")
+    parser.add_argument("--archive", action="store_true", help="the client keeps old states")
     options = parser.parse_args(arguments)
     serve(
         options.recording,
@@ -241,6 +288,8 @@ def main(arguments: list[str] | None = None) -> None:
         start_slot=options.start_slot,
         speed=options.speed,
         events=options.events,
+        client=options.client,
+        archive=options.archive,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from valmon_pipeline.devnet.answer import Answer, RefusalError, recorded_answer
-from valmon_pipeline.devnet.answerer import Answerer, not_recorded
+from valmon_pipeline.devnet.answer import Answer, NotRecordedError, RefusalError, recorded_answer
+from valmon_pipeline.devnet.answerer import Answerer
 from valmon_pipeline.devnet.question import Question, natural
 from valmon_pipeline.devnet.rows import Rows
 
@@ -47,7 +47,7 @@ class RewardAnswers(Answerer):
         ids = question.listed_ids()
         whole = self.recording.best("POST", path, "", _EVERYBODY, phases=phases)
         if whole is None:
-            raise not_recorded(path)
+            raise NotRecordedError(path)
         answer = recorded_answer(whole)
         if answer.status != 200 or not ids:
             return answer

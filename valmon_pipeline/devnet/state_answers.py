@@ -6,14 +6,30 @@ from collections.abc import Iterable
 
 import msgspec
 
-from valmon_pipeline.devnet.answer import Answer, RefusalError, with_body
-from valmon_pipeline.devnet.answerer import STATES_PATH, Answerer, not_recorded
+from valmon_pipeline.devnet.answer import (
+    Answer,
+    NotRecordedError,
+    RefusalError,
+    enveloped,
+    recorded_answer,
+    with_body,
+)
+from valmon_pipeline.devnet.answerer import STATES_PATH, Answerer
+from valmon_pipeline.devnet.chain_view import ChainView
 from valmon_pipeline.devnet.question import Question, as_ids
 from valmon_pipeline.devnet.rows import Rows
 
 
 class StateAnswers(Answerer):
-    """Answers to ``/eth/v1/beacon/states/{state_id}/…``."""
+    """Answers to ``/eth/v1/beacon/states/{state_id}/…``, and whole states in SSZ.
+
+    ``any_epoch`` gives committees and sync committees of any recorded epoch whatever the state:
+    the limits are then those of a client profile, not the recorded client's.
+    """
+
+    def __init__(self, view: ChainView, *, any_epoch: bool = False) -> None:
+        super().__init__(view)
+        self._any_epoch = any_epoch
 
     def validators(self, question: Question) -> Answer:
         """Validators of a state, all or by ids and statuses (GET parameters or POST body)."""
@@ -61,11 +77,11 @@ class StateAnswers(Answerer):
         """Committees of an epoch around the state's, all or of one slot or index."""
         state_slot = self._slot(question)
         answer = self._exact(question, state_slot, "committees")
-        if answer is None:
+        if answer is None or (self._any_epoch and answer.status != 200):
             epoch, state_epoch = self._epochs(question, state_slot)
-            if abs(epoch - state_epoch) > 1:
+            if abs(epoch - state_epoch) > 1 and not self._any_epoch:
                 raise RefusalError(500, "EPOCH_CONTEXT_ERROR_DECISION_ROOT_EPOCH_OUT_OF_RANGE")
-            rows = Rows(self._of_epoch(epoch, "committees"))
+            rows = Rows(self.of_any_epoch([epoch], "committees"))
             slot, index = question.query_integer("slot"), question.query_integer("index")
             answer = rows.select(
                 position
@@ -79,21 +95,19 @@ class StateAnswers(Answerer):
         """The sync committee of an epoch in the state's period or the next one."""
         state_slot = self._slot(question)
         answer = self._exact(question, state_slot, "sync_committees")
-        if answer is None:
+        if answer is None or (self._any_epoch and answer.status != 200):
             epoch, state_epoch = self._epochs(question, state_slot)
             length = self.recording.epochs_per_sync_committee_period
             period = epoch // length
-            if period - state_epoch // length not in (0, 1):
+            if period - state_epoch // length not in (0, 1) and not self._any_epoch:
                 raise RefusalError(500, "EPOCH_CONTEXT_ERROR_NO_SYNC_COMMITTEE")
-            answer = self._of_any_epoch(
-                range(period * length, (period + 1) * length), "sync_committees"
-            )
+            answer = self.sync_committee_of(epoch)
         return self.as_of_now(state_slot, answer)
 
     def finality_checkpoints(self, question: Question) -> Answer:
         """Finality checkpoints; of the head: what the node considers final now."""
         slot = self._slot(question)
-        answer = self.recorded(f"{STATES_PATH}/{slot}/finality_checkpoints")
+        answer = self._of_state_or_epoch(slot, "finality_checkpoints")
         if question.parameters["state_id"] != "head":
             return self.as_of_now(slot, answer)
         data = msgspec.json.encode(self.view.checkpoints())
@@ -103,11 +117,11 @@ class StateAnswers(Answerer):
     def fork(self, question: Question) -> Answer:
         """The fork of a state; it changes with the epoch only."""
         slot = self._slot(question)
-        spe = self.recording.slots_per_epoch
-        return self.as_of_now(
-            slot,
-            self.recorded(f"{STATES_PATH}/{slot}/fork", f"{STATES_PATH}/{slot // spe * spe}/fork"),
-        )
+        try:
+            answer = self._of_state_or_epoch(slot, "fork")
+        except NotRecordedError:
+            answer = self._scheduled_fork(slot)
+        return self.as_of_now(slot, answer)
 
     def root(self, question: Question) -> Answer:
         """The root of a state; known as well from the header of its block."""
@@ -116,12 +130,8 @@ class StateAnswers(Answerer):
         if answer is None:
             block = self.recording.blocks.get(slot)
             if block is None:
-                raise not_recorded(question.path)
-            spe = self.recording.slots_per_epoch
-            template = self.recorded(f"{STATES_PATH}/{slot // spe * spe}/root")
-            body = {"data": {"root": block.state_root}}
-            tail = b',"execution_optimistic":false,"finalized":true}'
-            answer = with_body(template, msgspec.json.encode(body)[:-1] + tail)
+                raise NotRecordedError(question.path)
+            answer = enveloped({"root": block.state_root})
         return self.as_of_now(slot, answer)
 
     def other(self, question: Question) -> Answer:
@@ -129,8 +139,47 @@ class StateAnswers(Answerer):
         slot = self._slot(question)
         answer = self._exact(question, slot, question.parameters["rest"])
         if answer is None:
-            raise not_recorded(question.path)
+            raise NotRecordedError(question.path)
         return self.as_of_now(slot, answer)
+
+    def debug_state(self, question: Question) -> Answer:
+        """The whole state in SSZ, of slots whose state was recorded."""
+        slot = self._slot(question)
+        state = self.recording.states.at(slot)
+        if state is None:
+            raise NotRecordedError(question.path)
+        if "octet-stream" not in question.accept.lower() and "*/*" not in question.accept:
+            raise RefusalError(406, "Recorded states are served as application/octet-stream only")
+        headers = {
+            "content-type": "application/octet-stream",
+            "eth-consensus-version": state.version,
+            "eth-consensus-finalized": "true",
+            "eth-execution-optimistic": "false",
+        }
+        return self.as_of_now(slot, Answer(200, state.content(), headers))
+
+    def _of_state_or_epoch(self, slot: int, name: str) -> Answer:
+        """Return what changes at the start of an epoch only, recorded for its first state.
+
+        Falls back to the first state when the one at ``slot`` was refused, too.
+        """
+        first = slot // self.recording.slots_per_epoch * self.recording.slots_per_epoch
+        paths = [f"{STATES_PATH}/{known}/{name}" for known in (slot, first)]
+        answers = [
+            recorded_answer(exchange)
+            for exchange in (self.recording.best("GET", path) for path in paths)
+            if exchange is not None
+        ]
+        if not answers:
+            raise NotRecordedError(paths[0])
+        return next((answer for answer in answers if answer.status == 200), answers[0])
+
+    def _scheduled_fork(self, slot: int) -> Answer:
+        epoch = slot // self.recording.slots_per_epoch
+        begun = [fork for fork in self.recording.fork_schedule if int(fork["epoch"]) <= epoch]
+        if not begun:
+            raise NotRecordedError(f"{STATES_PATH}/{slot}/fork")
+        return enveloped(begun[-1])
 
     def _slot(self, question: Question) -> int:
         return self.view.state_slot(question.parameters["state_id"])
@@ -143,20 +192,6 @@ class StateAnswers(Answerer):
         state_epoch = state_slot // self.recording.slots_per_epoch
         epoch = question.query_integer("epoch")
         return state_epoch if epoch is None else epoch, state_epoch
-
-    def _of_epoch(self, epoch: int, name: str) -> Answer:
-        return self._of_any_epoch([epoch], name)
-
-    def _of_any_epoch(self, epochs: Iterable[int], name: str) -> Answer:
-        """Return what was recorded about an epoch, asked of its first state or the one before."""
-        spe = self.recording.slots_per_epoch
-        for epoch in epochs:
-            for state_epoch in (epoch, epoch - 1):
-                path = f"{STATES_PATH}/{state_epoch * spe}/{name}"
-                answer = self.exact(Question("GET", path, f"epoch={epoch}"), path)
-                if answer is not None and answer.status == 200:
-                    return answer
-        raise not_recorded(f"{name} of the epoch")
 
 
 class _Validator(msgspec.Struct):

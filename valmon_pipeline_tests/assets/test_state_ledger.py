@@ -84,21 +84,9 @@ def test_states_are_read_for_the_ledger_only_where_it_needs_them() -> None:
 
 def test_the_recorded_deposit_is_in_the_recorded_states() -> None:
     """The recorded node lists no queues, and its states are those of first slots only."""
-
-    def states(request: Request) -> Response | None:
-        path = request.url.path
-        slot = int(path.removeprefix(STATES)) if path.startswith(STATES) else -1
-        if slot not in recordings.STATE_SLOTS:
-            return None
-        return Response(
-            recordings.state_bytes(slot),
-            headers={"eth-consensus-version": recordings.state_version(slot)},
-            media_type="application/octet-stream",
-        )
-
     few = Watch(indices=frozenset({0, 5, 10, 25, 33, 128}), registry_limit=0)
     recording = Recording.load(recordings.RECORDING)
-    with BackgroundReplayNode(ReplayNode(recording, faults=states)) as node:
+    with BackgroundReplayNode(ReplayNode(recording)) as node:
         classified = residuals(compute(node.url, few, [6, 7, 8]))
         closed = compute(node.url, replace(few, network_state=True), [6, 7, 8])
     assert classified == {(7, 5): "pending_deposit"}

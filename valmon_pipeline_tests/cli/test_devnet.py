@@ -1,4 +1,4 @@
-"""``valmon devnet simulate``: a chain from the command line."""
+"""``valmon devnet``: simulated and replayed chains from the command line."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def test_a_simulated_node_serves_until_it_is_told_to_stop(tmp_path: Path) -> Non
     finally:
         process.terminate()
         process.communicate(timeout=30)
+
+
+def test_a_client_without_a_profile_is_refused_before_anything_is_served(
+    valmon: InProcess,
+) -> None:
+    done = valmon("devnet", "replay", "--client", "besu")
+    assert done.code == 2
+    assert "choose one of lodestar, lighthouse, teku, prysm, nimbus, grandine" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_what_cannot_be_simulated_is_told_before_anything_is_served(

@@ -10,7 +10,7 @@ import zstandard
 
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.event_stream import TOPICS, events_path, read_events
-from valmon_pipeline.devnet.recording import RecordingError
+from valmon_pipeline.devnet.recording_error import RecordingError
 
 
 def _write(path: Path, text: bytes) -> Path:

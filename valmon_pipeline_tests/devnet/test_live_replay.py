@@ -12,7 +12,8 @@ from valmon_pipeline.devnet.answer import Answer, RefusalError
 from valmon_pipeline.devnet.block_answers import BlockAnswers
 from valmon_pipeline.devnet.clock import LiveClock
 from valmon_pipeline.devnet.question import Question
-from valmon_pipeline.devnet.recording import Recording, RecordingError
+from valmon_pipeline.devnet.recording import Recording
+from valmon_pipeline.devnet.recording_error import RecordingError
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.devnet.reward_answers import RewardAnswers
 from valmon_pipeline.devnet.state_answers import StateAnswers

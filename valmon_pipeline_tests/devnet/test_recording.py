@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from valmon_pipeline.beacon.archive import Exchange
-from valmon_pipeline.devnet.recording import Recording, RecordingError
+from valmon_pipeline.devnet.recording import Recording
+from valmon_pipeline.devnet.recording_error import RecordingError
 
 
 def _exchange(path: str, phase: str, body: bytes, **fields: object) -> Exchange:

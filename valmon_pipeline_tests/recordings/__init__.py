@@ -2,11 +2,22 @@
 
 ``ssz/recording.jsonl.zst``: 2,561 answers of a Lodestar v1.22.0 node (preset ``minimal``, 128
 validators, Electra from epoch 4), epochs 1–14. ``ssz/states``: the whole beacon state at the first
-slot of each of them, byte for byte, listed in ``index.jsonl``. Never edit them: ground truth.
+slot of each of them, byte for byte, listed in ``index.jsonl``.
+
+``mainnet/recording.jsonl.zst``: 2,179 answers of a Lodestar v1.39.1 node, preset ``mainnet``, all
+asked while they were current (no phase ``final``): slots 0–352, Fulu from epoch 3, 320 validators;
+24 empty slots, among them 31, 95 (last of an epoch) and 352 (first of one). ``mainnet/states``:
+the states of each epoch's first and last slot. The answer to ``rewards/attestations/1`` is 500.
+
+``lodestar-by-age.jsonl``: which requests about an epoch Lodestar v1.39.1 answered when the head was
+so many epochs further (200, or status and message); preset ``minimal``, Fulu from epoch 3.
+
 
 ``specification/blocks.jsonl.zst``: made-up blocks of every fork from Phase 0 to Fulu (preset
 ``minimal``; every list empty, with one element, and with two), serialized by the executable
 specification, ``eth-consensus-specs`` 1.7.0b4. Blocks of the n-th fork are of epoch 10 n + 3.
+
+Never edit them: ground truth.
 """
 
 from __future__ import annotations
@@ -21,9 +32,12 @@ import zstandard
 
 from valmon_pipeline.beacon.archive import Exchange, read_exchanges
 from valmon_pipeline.chain.forks import Fork
+from valmon_pipeline.devnet.recorded_states import RecordedState, RecordedStates
 
 SSZ: Final = Path(__file__).parent / "ssz"
 RECORDING: Final = SSZ / "recording.jsonl.zst"
+MAINNET: Final = Path(__file__).parent / "mainnet" / "recording.jsonl.zst"
+BY_AGE: Final = Path(__file__).parent / "lodestar-by-age.jsonl"
 SPECIFICATION: Final = Path(__file__).parent / "specification"
 STATE_SLOTS: Final = tuple(range(8, 113, 8))
 
@@ -44,16 +58,18 @@ def answers() -> dict[str, Exchange]:
 @cache
 def state_bytes(slot: int) -> bytes:
     """The state after ``slot`` as the node served it."""
-    packed = (SSZ / "states" / f"state-{slot}.ssz.zst").read_bytes()
-    return zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    return _state(slot).content()
 
 
-@cache
 def state_version(slot: int) -> str:
     """The ``Eth-Consensus-Version`` it was served with."""
-    lines = (SSZ / "states" / "index.jsonl").read_text(encoding="utf-8").splitlines()
-    entries = [json.loads(line) for line in lines]
-    return str(next(one["eth_consensus_version"] for one in entries if one["slot"] == slot))
+    return _state(slot).version
+
+
+def _state(slot: int) -> RecordedState:
+    state = RecordedStates.of_folder(SSZ / "states").at(slot)
+    assert state is not None, slot
+    return state
 
 
 @dataclass(frozen=True)
