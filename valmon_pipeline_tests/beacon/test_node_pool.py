@@ -328,6 +328,17 @@ class TestDisagreements:
         mood.refused[FINALITY] = 404
         assert asyncio.run(pool_of(first, second, NOWHERE).disagreements()) == []
 
+    def test_they_are_compared_as_often_as_is_wanted(self, nodes: list[tuple[str, Mood]]) -> None:
+        (first, _), (second, mood), _ = nodes
+        clock = Time()
+        pool = pool_of(first, second, now=clock)
+        assert asyncio.run(pool.disagreements(at_most_every=60)) == []
+        epoch = asyncio.run(finalized(first))
+        mood.changed[FINALITY] = {"finalized": {"epoch": str(epoch), "root": OTHER_ROOT}}
+        assert asyncio.run(pool.disagreements(at_most_every=60)) == []
+        clock.now += 60
+        assert asyncio.run(pool.disagreements(at_most_every=60))
+
     def test_an_only_node_is_not_asked(self, nodes: list[tuple[str, Mood]]) -> None:
         (first, mood), *_ = nodes
         assert asyncio.run(pool_of(first).disagreements()) == []
