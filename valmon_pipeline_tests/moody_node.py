@@ -30,14 +30,15 @@ class Mood:
     """What is wrong with a node at the moment.
 
     ``changed``: path of an answer to the fields that are different in its data. ``refused``: path
-    to the status it is refused with. ``failing``: the share of answers that are 429, 503 or cut
-    off, by the seeded ``dice``.
+    to the status it is refused with, ``words`` the message. ``failing``: the share of answers that
+    are 429, 503 or cut off, by the seeded ``dice``.
     """
 
     truth: httpx.Client
     changed: dict[str, dict[str, Any]] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     everything_refused: int | None = None
+    words: str = "not now"
     failing: float = 0.0
     dice: random.Random = field(default_factory=lambda: random.Random(7))
     requests: Counter[str] = field(default_factory=Counter)
@@ -49,7 +50,8 @@ class Mood:
         self.requests[path] += 1
         status = self.everything_refused or self.refused.get(path)
         if status is not None:
-            return Response('{"message": "not now"}', status, media_type="application/json")
+            words = json.dumps({"message": self.words})
+            return Response(words, status, media_type="application/json")
         if self.dice.random() < self.failing:
             return self._failure(request)
         if path in self.changed:

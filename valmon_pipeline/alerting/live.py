@@ -37,7 +37,8 @@ class SystemFacts:
     """Where things are by the clock. None: not known, because nothing was ever stored, or the
     node was not asked.
 
-    ``node_problem`` is why no node could be read from, "" if one could be.
+    ``node_problem`` is why no node could be read from, "" if one could be; ``disagreement`` names
+    the nodes that follow different chains, "" if none do.
     """
 
     epoch: int
@@ -46,6 +47,7 @@ class SystemFacts:
     is_optimistic: bool
     epochs_late: int | None
     node_problem: str | None
+    disagreement: str = ""
 
 
 def evaluate_events(
@@ -140,6 +142,8 @@ def _system(
         problem = "the node has not verified the head's execution payload (optimistic)"
     elif behind is not None and behind >= node.threshold:
         problem = f"the head is {behind} slots behind the clock"
+    elif facts.disagreement:
+        problem = facts.disagreement
     good = problem is None and behind is not None and behind <= node.clear
     yield AlertType.NODE_UNHEALTHY, "node", problem, good
 

@@ -2,6 +2,7 @@
 data and valmon itself; and to epochs whose run was killed before it did."""
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
+import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +20,8 @@ from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.catch_up import newest_closed_epoch
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.beacon.disagreements import Disagreement
+from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.errors import BeaconApiError, ValmonError
 from valmon_pipeline.notify.reminders import Reminders
 from valmon_pipeline.storage.alert_store import StoredChange
@@ -26,12 +29,15 @@ from valmon_pipeline.storage.chain_head import read_chain_head
 from valmon_pipeline.storage.finality import last_stored_epoch
 
 TICK_SECONDS: Final = 5
+_CHAINS_COMPARED_EVERY: Final = 60.0
+_COMPARE_SECONDS: Final = 15.0
 _LIVE_EPOCHS: Final = 2
 """An event of the head's epoch may have been stored when the clock was in the next one."""
 
 
 def alert_sensor(reminders: Reminders) -> dg.SensorDefinition:
-    """The sensor ``alert_sensor``. It asks the node only if nobody has seen the head for long.
+    """The sensor ``alert_sensor``. It asks nodes only if nobody has seen the head for long, and
+    several nodes once a minute whether they follow the same chain.
 
     It writes ``reminders`` when it has evaluated everything: their arrival says that it can.
     """
@@ -106,6 +112,7 @@ def system_facts(pipeline: Pipeline, now: datetime) -> SystemFacts:
         is_optimistic=head.is_optimistic,
         epochs_late=None if stored is None else max(0, closed - stored),
         node_problem=_node_problem(pipeline) if head.seconds_since_seen >= stalled else None,
+        disagreement=_disagreement(pipeline),
     )
 
 
@@ -120,3 +127,19 @@ def _node_problem(pipeline: Pipeline) -> str:
     except BeaconApiError as error:
         return str(error)
     return ""
+
+
+def _disagreement(pipeline: Pipeline) -> str:
+    """Which nodes follow different chains, and in what, "" if none do."""
+    pool = pipeline.open_client
+    if not isinstance(pool, NodePool):
+        return ""
+
+    async def look() -> list[Disagreement]:
+        async with asyncio.timeout(_COMPARE_SECONDS):
+            return await pool.disagreements(at_most_every=_CHAINS_COMPARED_EVERY)
+
+    try:
+        return "; ".join(found.text for found in asyncio.run(look()))
+    except TimeoutError:
+        return ""

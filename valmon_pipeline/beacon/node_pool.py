@@ -86,6 +86,7 @@ class NodePool:
         self._keep_answers = keep_answers
         self._now = now
         self._identities: dict[str, tuple[float, NodeIdentity]] = {}
+        self._disagreements: tuple[float, list[Disagreement]] = (0.0, [])
 
     @property
     def names(self) -> list[str]:
@@ -155,9 +156,18 @@ class NodePool:
             for verdict in verdicts
         ]
 
-    async def disagreements(self) -> list[Disagreement]:
-        """Ask every node which chain it follows; a single node is not asked."""
-        return [] if len(self._nodes) < 2 else (await self._look())[1]
+    async def disagreements(self, *, at_most_every: float = 0.0) -> list[Disagreement]:
+        """Ask every node which chain it follows; a single node is not asked.
+
+        An answer of less than ``at_most_every`` seconds ago is given again.
+        """
+        if len(self._nodes) < 2:
+            return []
+        looked_at, found = self._disagreements
+        if not 0 <= self._now() - looked_at < at_most_every:
+            _, found = await self._look()
+            self._disagreements = self._now(), found
+        return found
 
     async def _look(self) -> tuple[list[NodeHealth], list[Disagreement]]:
         clients = self._clients(self._nodes)

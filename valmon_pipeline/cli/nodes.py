@@ -50,6 +50,8 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 say(f"{report.health.name}: {report.health.reason}")
             elif report.breaker.failures:
                 say(f"{report.health.name}: {_last_failure(report)}")
+            if report.health.disagreement:
+                say(f"{report.health.name} disagrees: {report.health.disagreement}")
     if used is None:
         raise typer.Exit(1)
 

@@ -40,6 +40,15 @@ async def _node_findings(
     reports = await pool.reports()
     for report, options in zip(reports, pool.options, strict=True):
         subject = f"node {report.health.name}"
+        if report.health.disagreement:
+            findings.append(
+                problem(
+                    subject,
+                    "chain",
+                    report.health.disagreement,
+                    "find out which node is wrong: what is read from it is of another chain",
+                )
+            )
         if not report.health.is_ready:
             verdict = problem if len(reports) == 1 else warning
             findings.append(

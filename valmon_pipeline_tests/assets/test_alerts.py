@@ -326,6 +326,9 @@ def test_the_node_the_data_and_the_pipeline_are_alerts_and_recover(warehouse: Wa
     assert look(slots_behind=20) == []
     assert look(slots_behind=6) == []
     assert look(slots_behind=4) == [("resolved", "node")]
+    assert look(disagreement="a and b follow different chains") == [("opened", "node")]
+    assert look(disagreement="a and b follow different chains") == []
+    assert look() == [("resolved", "node")]
     assert look(node_problem="refused", seconds_since_seen=200.0) == [("opened", "node")]
     assert look(seconds_since_seen=200.0) == [("opened", "pipeline")]
     assert look(epochs_late=5) == [

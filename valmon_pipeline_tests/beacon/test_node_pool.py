@@ -14,6 +14,7 @@ import pytest
 
 from valmon_pipeline.beacon.breaker_file import BreakerFile
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy, BreakerState
+from valmon_pipeline.beacon.disagreements import DisagreementKind
 from valmon_pipeline.beacon.node_health import ExpectedNetwork, NodeState
 from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.devnet import RECORDING_PATH
@@ -273,3 +274,95 @@ def test_two_accounts_at_one_host_have_names_of_their_own(
     written = (tmp_path / "nodes.json").read_text()
     assert list(json.loads(written)) == [url]
     assert "hunter2" not in written
+
+
+HEADERS = "/eth/v1/beacon/headers"
+FINALITY = "/eth/v1/beacon/states/head/finality_checkpoints"
+
+
+class TestDisagreements:
+    def test_nodes_of_one_chain_agree(self, nodes: list[tuple[str, Mood]]) -> None:
+        pool = pool_of(*(url for url, _ in nodes))
+        assert asyncio.run(pool.disagreements()) == []
+        assert {report.health.disagreement for report in asyncio.run(pool.reports())} == {""}
+
+    def test_a_finalized_root_that_differs_names_both(self, nodes: list[tuple[str, Mood]]) -> None:
+        (first, _), (second, mood), (third, _) = nodes
+        pool = pool_of(first, second, third)
+        epoch = asyncio.run(finalized(first))
+        mood.changed[FINALITY] = {"finalized": {"epoch": str(epoch), "root": OTHER_ROOT}}
+        found = asyncio.run(pool.disagreements())
+        assert [(one.kind, one.nodes) for one in found] == [
+            (DisagreementKind.FINALITY, (first, second)),
+            (DisagreementKind.FINALITY, (second, third)),
+        ]
+        assert f"finalized different blocks for epoch {epoch}" in found[0].text
+        assert OTHER_ROOT in found[0].text
+        reports = asyncio.run(pool.reports())
+        assert second in reports[0].health.disagreement
+        assert reports[0].health.is_ready, "which of two is right is for people to find out"
+
+    def test_another_finalized_epoch_is_no_contradiction(
+        self, nodes: list[tuple[str, Mood]]
+    ) -> None:
+        (first, _), (second, mood), _ = nodes
+        epoch = asyncio.run(finalized(first))
+        mood.changed[FINALITY] = {"finalized": {"epoch": str(epoch - 1), "root": OTHER_ROOT}}
+        assert asyncio.run(pool_of(first, second).disagreements()) == []
+
+    def test_heads_that_do_not_join_within_two_epochs_are_named(
+        self, nodes: list[tuple[str, Mood]]
+    ) -> None:
+        (first, _), (second, mood), _ = nodes
+        slot = asyncio.run(slot_that_must_be_common(first))
+        mood.changed[f"{HEADERS}/{slot}"] = {"root": OTHER_ROOT}
+        (found,) = asyncio.run(pool_of(first, second).disagreements())
+        assert (found.kind, found.nodes) == (DisagreementKind.HEADS, (first, second))
+        assert f"block {OTHER_ROOT} of slot {slot}" in found.text
+
+    def test_a_fork_that_came_at_another_epoch_is_named(
+        self, nodes: list[tuple[str, Mood]]
+    ) -> None:
+        (first, _), (second, mood), _ = nodes
+        mood.changed[SPEC] = {"DENEB_FORK_EPOCH": "30"}
+        (found,) = asyncio.run(pool_of(first, second).disagreements())
+        assert (found.kind, found.nodes) == (DisagreementKind.FORKS, (first, second))
+        assert "DENEB" in found.text
+
+    def test_a_node_that_does_not_say_contradicts_nobody(
+        self, nodes: list[tuple[str, Mood]]
+    ) -> None:
+        (first, _), (second, mood), _ = nodes
+        mood.refused[FINALITY] = 404
+        assert asyncio.run(pool_of(first, second, NOWHERE).disagreements()) == []
+
+    def test_they_are_compared_as_often_as_is_wanted(self, nodes: list[tuple[str, Mood]]) -> None:
+        (first, _), (second, mood), _ = nodes
+        clock = Time()
+        pool = pool_of(first, second, now=clock)
+        assert asyncio.run(pool.disagreements(at_most_every=60)) == []
+        epoch = asyncio.run(finalized(first))
+        mood.changed[FINALITY] = {"finalized": {"epoch": str(epoch), "root": OTHER_ROOT}}
+        assert asyncio.run(pool.disagreements(at_most_every=60)) == []
+        clock.now += 60
+        assert asyncio.run(pool.disagreements(at_most_every=60))
+
+    def test_an_only_node_is_not_asked(self, nodes: list[tuple[str, Mood]]) -> None:
+        (first, mood), *_ = nodes
+        assert asyncio.run(pool_of(first).disagreements()) == []
+        assert not mood.requests
+
+
+async def finalized(url: str) -> int:
+    async with pool_of(url)() as client:
+        return (await client.finality_checkpoints("head")).finalized.epoch
+
+
+async def slot_that_must_be_common(url: str) -> int:
+    """The newest slot with a block up to two epochs before the head."""
+    async with pool_of(url)() as client:
+        spec, slot = await client.spec(), (await client.syncing()).head_slot
+        slot -= 2 * spec.slots_per_epoch
+        while await client.header(slot) is None:
+            slot -= 1
+        return slot

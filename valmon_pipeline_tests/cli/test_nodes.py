@@ -43,6 +43,23 @@ def test_it_tells_which_node_is_read_and_why_not_the_others(
     assert "hunter2" not in shown.out + shown.err
 
 
+def test_it_names_nodes_that_follow_different_chains(
+    nodes: tuple[tuple[str, Mood], str], valmon: Callable[..., Finished]
+) -> None:
+    (moody, mood), well = nodes
+    mood.changed.clear()
+    environment = {"VALMON_BEACON_URL": f"{moody},{well}", "VALMON_VALIDATORS": "1"}
+    assert "disagree" not in valmon("nodes", **environment).out
+    path = "/eth/v1/beacon/states/head/finality_checkpoints"
+    checkpoint = mood.truth.get(path).json()["data"]["finalized"]
+    mood.changed[path] = {"finalized": {**checkpoint, "root": "0x" + "ab" * 32}}
+    shown = " ".join(valmon("nodes", **environment).out.split())
+    assert "have finalized different blocks for epoch" in shown
+    found = valmon("nodes", "--json", **environment).json
+    assert [bool(node["disagreement"]) for node in found["nodes"]] == [True, True]
+    mood.changed.clear()
+
+
 def test_without_a_ready_node_it_fails(valmon: Callable[..., Finished]) -> None:
     assert valmon("nodes", VALMON_BEACON_URL=NOWHERE, VALMON_VALIDATORS="1").code == 1
 
