@@ -1,7 +1,7 @@
-"""The recorded devnet as chain objects: what a real node said, read without valmon's own client.
+"""Recorded devnets as chain objects: what real nodes said, read without valmon's own client.
 
-Deliberately naive, so that it cannot share a mistake with ``beacon``: answers of phase ``final``,
-decoded with the standard library, one object at a time.
+Deliberately naive, so that it cannot share a mistake with ``beacon``: answers decoded with the
+standard library, one object at a time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import numpy as np
 import zstandard
 
+from valmon_pipeline.beacon.state_ssz.decode import ExpectedState, decode_state
+from valmon_pipeline.chain.beacon_state import BeaconState
 from valmon_pipeline.chain.blocks import (
     Attestation,
     Block,
@@ -39,6 +43,8 @@ FIRST_EPOCH, LAST_EPOCH = 1, 41
 
 Json = Any
 
+_RECORDINGS: Final = Path(__file__).parent / "recordings"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeAttestationRewards:
@@ -49,16 +55,20 @@ class NodeAttestationRewards:
 
 
 class Recording:
-    """Final answers of the recorded devnet by what they are about."""
+    """Answers of a recorded devnet by what they are about.
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    Of the answers of ``phases`` the last one counts, but no error after an answer.
+    """
+
+    def __init__(self, lines: Iterable[str], phases: tuple[str, ...] = ("final", "static")) -> None:
         self._answers: dict[tuple[str, str], tuple[int, Json]] = {}
         self._live_attester_duties: dict[str, Json] = {}
         for line in lines:
             exchange = json.loads(line)
-            if exchange["phase"] in ("final", "static"):
+            if exchange["phase"] in phases:
                 key = (exchange["path"], _arguments(exchange))
-                self._answers.setdefault(key, (exchange["status"], exchange["body"]))
+                if exchange["status"] == 200 or key not in self._answers:
+                    self._answers[key] = (exchange["status"], exchange["body"])
             elif "/duties/attester/" in exchange["path"] and exchange["status"] == 200:
                 # This client refuses past duties: the last answer while they were current counts.
                 self._live_attester_duties[exchange["path"]] = exchange["body"]["data"]
@@ -164,6 +174,20 @@ class Recording:
             ideal=_rewards_by("effective_balance", data["ideal_rewards"]),
         )
 
+    def has_attestation_rewards(self, epoch: int) -> bool:
+        """Whether the node had the rewards of an epoch."""
+        status, _ = self._answers[f"/eth/v1/beacon/rewards/attestations/{epoch}", "[]"]
+        return status == 200
+
+    def proposers(self, epoch: int) -> list[int]:
+        """The proposer of each slot of an epoch."""
+        rows = self._data(f"/eth/v1/validator/duties/proposer/{epoch}")
+        return [int(row["validator_index"]) for row in sorted(rows, key=lambda r: int(r["slot"]))]
+
+    def genesis_validators_root(self) -> bytes:
+        """The root that states of the chain carry."""
+        return _bytes(self._data("/eth/v1/beacon/genesis")["genesis_validators_root"])
+
     def sync_committee(self, epoch: int) -> Int64Array:
         """The validator of each sync committee seat in an epoch."""
         path = f"/eth/v1/beacon/states/{self.spec.first_slot(epoch)}/sync_committees"
@@ -201,15 +225,49 @@ class Recording:
 def devnet() -> Recording:
     """The recording that ships with the package, loaded once per test process."""
     resource = files("valmon_pipeline") / "devnet" / "recordings" / "devnet.jsonl.zst"
-    with as_file(resource) as path, path.open("rb") as file:
+    with as_file(resource) as path:
+        return _recording(path)
+
+
+@cache
+def ssz_devnet() -> Recording:
+    """The second recording, of which the states of all first slots are kept."""
+    return _recording(_RECORDINGS / "ssz" / "recording.jsonl.zst")
+
+
+@cache
+def mainnet_devnet() -> Recording:
+    """The recording of mainnet's shape, taken while everything was current."""
+    return _recording(_RECORDINGS / "mainnet" / "recording.jsonl.zst", ("live", "static"))
+
+
+@cache
+def kept_state(recording: str, slot: int) -> BeaconState:
+    """The state after ``slot`` of the recording ``"ssz"`` or ``"mainnet"``."""
+    chain = {"ssz": ssz_devnet, "mainnet": mainnet_devnet}[recording]()
+    packed = (_RECORDINGS / recording / "states" / f"state-{slot}.ssz.zst").read_bytes()
+    content = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    return decode_state(
+        chain.spec,
+        chain.spec.fork_at_slot(slot),
+        content,
+        ExpectedState(slot, chain.genesis_validators_root()),
+    )
+
+
+def _recording(path: Path, phases: tuple[str, ...] = ("final", "static")) -> Recording:
+    with path.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file)
-        return Recording(io.TextIOWrapper(reader, encoding="utf-8"))
+        return Recording(io.TextIOWrapper(reader, encoding="utf-8"), phases)
 
 
 def _arguments(exchange: Json) -> str:
     """Query and body as one key; empty for a plain GET."""
-    given = exchange["query"] or exchange["request_body"]
-    if given is None and exchange["method"] == "GET":
+    query = exchange["query"]
+    if isinstance(query, str):
+        query = dict(parse_qsl(query))
+    given = query or exchange["request_body"]
+    if not given and exchange["method"] == "GET":
         return ""
     return json.dumps(given)
 

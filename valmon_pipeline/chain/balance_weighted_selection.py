@@ -8,10 +8,9 @@ Sources: consensus-specs, ``compute_proposer_index`` of ``specs/phase0/beacon-ch
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import Int64Array
@@ -44,8 +43,8 @@ def balance_weighted_selection(
     """
     if not effective_balance.any():
         raise ChainRuleViolationError(
-            f"none of {len(active)} active validators has an effective balance: the registry is not "
-            "that of a running chain"
+            f"none of {len(active)} active validators has an effective balance: the registry is "
+            "not that of a running chain"
         )
     most, dtype = (
         (spec.max_effective_balance_electra, np.dtype("<u2"))
@@ -69,11 +68,12 @@ def balance_weighted_selection(
     return np.concatenate(taken)[:size]
 
 
-def _random_values(seed: bytes, start: int, hashes: int, dtype: np.dtype[np.uint]) -> Int64Array:
+def _random_values(
+    seed: bytes, start: int, hashes: int, dtype: np.dtype[np.unsignedinteger[Any]]
+) -> Int64Array:
     """The random numbers of some consecutive hashes, as many as each holds."""
     source = b"".join(
         sha256(seed + number.to_bytes(8, "little")).digest()
         for number in range(start, start + hashes)
     )
-    values: npt.NDArray[np.uint] = np.frombuffer(source, dtype)
-    return values.astype(np.int64)
+    return np.frombuffer(source, dtype).astype(np.int64)

@@ -54,9 +54,10 @@ class BeaconState:
     ``validators`` (n) has the fields of ``VALIDATOR``. ``previous_epoch_participation`` and
     ``current_epoch_participation`` (n) are the flags of the epoch before the state's and of the
     state's. ``slashings`` is a ring by epoch, ``block_roots`` one by slot and ``randao_mixes`` one
-    by epoch. ``current_sync_committee`` and ``next_sync_committee`` are the public keys of the seats,
-    (SYNC_COMMITTEE_SIZE, 48). ``latest_block_slot``: of the last block, ``slot`` itself unless that was missed.
-    ``justification_bits``: bit k is set if the epoch k before the state's is justified.
+    by epoch. ``current_sync_committee`` and ``next_sync_committee`` are the public keys of the
+    seats, (SYNC_COMMITTEE_SIZE, 48). ``latest_block_slot``: of the last block, ``slot`` itself
+    unless that was missed. ``justification_bits``: bit k is set if the epoch k before the state's
+    is justified.
     The queues have the fields of the types above and are None before Electra;
     ``proposer_lookahead`` (validator index of each slot from the epoch's first) before Fulu.
     """

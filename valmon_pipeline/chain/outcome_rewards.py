@@ -126,7 +126,8 @@ def _require_all_active(epoch: int, registry: ValidatorRegistry, rows: Int64Arra
     ]
     if wrong:
         raise ChainRuleViolationError(
-            f"epoch {epoch} has {len(rows)} duties but {active_count} active validators (first that "
-            f"differs: {wrong[0]}): rewards follow from blocks only where the outcomes of the whole "
-            "network are known; give those of all committees and the registry of their chain"
+            f"epoch {epoch} has {len(rows)} duties but {active_count} active validators (first "
+            f"that differs: {wrong[0]}): rewards follow from blocks only where the outcomes of the "
+            "whole network are known; give those of all committees, and the registry of their "
+            "chain"
         )

@@ -59,7 +59,7 @@ _REWARD_DENOMINATOR: Final = (
 class KnownParticipation:
     """Flags of all validators after the block of ``slot``, or the last one before it.
 
-    ``flags`` (n, position = validator index) by epoch, for the epoch of ``slot`` and the one before.
+    ``flags`` (n, position = validator index) by epoch, for that of ``slot`` and the one before.
     """
 
     slot: int
@@ -126,8 +126,8 @@ def proposer_rewards(
 
     Raises:
         ChainRuleViolationError: something of that is missing, or contradicts the rest.
-        UnsupportedForkError: E, or E - 1 unless ``participation`` is of E, is before Altair or since
-            Gloas.
+        UnsupportedForkError: E, or E - 1 unless ``participation`` is of E, is before Altair or
+            since Gloas.
     """
     first_epoch = max(0, epoch - 1)
     start = spec.first_slot(first_epoch) if participation is None else participation.slot
@@ -140,8 +140,8 @@ def proposer_rewards(
         spec.require_supported(one)
     if chain.first_slot > spec.first_slot(first_epoch) or chain.last_slot < start:
         raise ChainRuleViolationError(
-            f"the chain is given for slots {chain.first_slot}…{chain.last_slot}, but the rewards of "
-            f"the blocks of epoch {epoch} need it from slot {spec.first_slot(first_epoch)}"
+            f"the chain is given for slots {chain.first_slot}…{chain.last_slot}, but the rewards "
+            f"of blocks of epoch {epoch} need it from slot {spec.first_slot(first_epoch)}"
         )
     last = min(chain.last_slot, spec.last_slot(epoch))
     votes = {
@@ -188,7 +188,8 @@ class _Votes:
     ) -> _Votes:
         if epoch not in committees:
             raise ChainRuleViolationError(
-                f"the committees of epoch {epoch} are needed to tell whose votes were new in a block"
+                f"the committees of epoch {epoch} are needed to know whose votes a block was the "
+                "first to contain"
             )
         of_epoch = committees[epoch]
         of_epoch.require_epoch(spec, epoch)
@@ -201,8 +202,8 @@ class _Votes:
             flags = known[members]
         else:
             raise ChainRuleViolationError(
-                f"participation of epoch {epoch} is known of {len(known)} validators, but validator "
-                f"{int(members.max())} has a duty in it"
+                f"participation of epoch {epoch} is known of {len(known)} validators, but "
+                f"validator {int(members.max())} has a duty in it"
             )
         return cls(of_epoch, balance // spec.effective_balance_increment, flags)
 

@@ -25,8 +25,8 @@ _CONSEQUENCE: Final = "the seed of an epoch cannot be computed from a state"
 def seed_of(spec: ChainSpec, randao_mixes: ByteMatrix, epoch: int, domain: bytes) -> bytes:
     """Return the seed (32 bytes) of ``epoch`` for one of the domains.
 
-    ``randao_mixes`` is the ring of a state that holds the mix of ``epoch`` - MIN_SEED_LOOKAHEAD - 1;
-    ``seed_of_state`` checks that.
+    ``randao_mixes`` is the ring of a state that holds the mix of ``epoch`` - MIN_SEED_LOOKAHEAD -
+    1; ``seed_of_state`` checks that.
 
     Raises:
         ChainRuleViolationError: the node does not list MIN_SEED_LOOKAHEAD.

@@ -60,9 +60,9 @@ class ChainSpec:
 
     ``fork_epochs`` holds every fork valmon knows, ``chain.epochs.NEVER`` if it is not scheduled;
     ``unknown_fork_epochs`` the scheduled forks it does not know. The four parameters that forks
-    redefine are mappings from each fork to the value in effect at it. Of ``fork_versions`` those are
-    absent that the node does not list, and a parameter that may be None is None then: they lay out
-    states and shuffle committees, and whatever needs one asks for it by ``required``.
+    redefine are mappings from each fork to the value in effect at it. Parameters that lay out
+    states and shuffle committees are None, and versions absent from ``fork_versions``, on a node
+    that does not list them; whatever needs one asks for it by ``required``.
     ``block_limits`` holds those limits of a block's lists that the node lists, under their names as
     they are: bounds for what is read, and nothing else.
     """
@@ -201,8 +201,8 @@ class ChainSpec:
         value: int | None = getattr(self, name)
         if value is None:
             raise ChainRuleViolationError(
-                f"the beacon node's /eth/v1/config/spec does not list {name.upper()}, without which "
-                f"{consequence}. Ask another node."
+                f"the beacon node's /eth/v1/config/spec does not list {name.upper()}, without "
+                f"which {consequence}. Ask another node."
             )
         return value
 

@@ -21,7 +21,7 @@ _PIVOT_BYTES: Final = 8
 
 
 def shuffled(spec: ChainSpec, indices: Int64Array, seed: bytes) -> Int64Array:
-    """Return ``indices`` (n) shuffled by ``seed``: entry j is ``indices[compute_shuffled_index(j)]``.
+    """Return ``indices`` (n) shuffled by ``seed``: entry j is that of ``compute_shuffled_index`` j.
 
     A round applied to all positions at once swaps two stretches of the list with their own mirror
     images, 0 … pivot and pivot + 1 … n - 1; the rounds run backwards, since the specification
@@ -31,6 +31,8 @@ def shuffled(spec: ChainSpec, indices: Int64Array, seed: bytes) -> Int64Array:
         ChainRuleViolationError: the node does not list SHUFFLE_ROUND_COUNT.
     """
     count = len(indices)
+    if not count:
+        return indices.copy()
     position = np.arange(count, dtype=np.uint32)
     for number in reversed(range(_round_count(spec))):
         round_seed = seed + bytes([number])
@@ -82,7 +84,7 @@ def _pivot(round_seed: bytes, count: int) -> int:
 
 
 def _swap_with_mirror_image(stretch: npt.NDArray[np.uint32], bits: npt.NDArray[np.uint8]) -> None:
-    """Exchange entries with their counterparts from the other end, where the latter's bit is set."""
+    """Exchange entries with their counterparts from the other end where the latter's bit is set."""
     half = len(stretch) // 2
     low, high = stretch[:half], stretch[len(stretch) - half :][::-1]
     # All ones where the bit is set: the difference of a pair, or nothing, is applied to both.

@@ -31,9 +31,9 @@ def sync_committee_of_state(spec: ChainSpec, state: BeaconState, epoch: int) -> 
     ahead = period - current // spec.epochs_per_sync_committee_period
     if ahead not in (0, 1):
         raise ChainRuleViolationError(
-            f"the state of slot {state.slot} (epoch {current}) lists the sync committees of its own "
-            f"period of {spec.epochs_per_sync_committee_period} epochs and of the next, not that "
-            f"of epoch {epoch}; use a state of that period"
+            f"the state of slot {state.slot} (epoch {current}) lists the sync committees of its "
+            f"own period of {spec.epochs_per_sync_committee_period} epochs and of the next, not "
+            f"that of epoch {epoch}; use a state of that period"
         )
     seats = state.next_sync_committee if ahead else state.current_sync_committee
     return _seat_holders(state, seats)
@@ -54,8 +54,8 @@ def next_sync_committee_indices(spec: ChainSpec, state: BeaconState) -> Int64Arr
     if epoch == 0 or epoch % spec.epochs_per_sync_committee_period:
         raise ChainRuleViolationError(
             f"the next sync committee is drawn from a state of the first epoch of a period of "
-            f"{spec.epochs_per_sync_committee_period} epochs, after the first; the state is of slot "
-            f"{state.slot}, epoch {epoch}"
+            f"{spec.epochs_per_sync_committee_period} epochs, after the first; the state is of "
+            f"slot {state.slot}, epoch {epoch}"
         )
     active = active_validators(state, epoch)
     return balance_weighted_selection(
@@ -75,6 +75,7 @@ def _seat_holders(state: BeaconState, seats: ByteMatrix) -> Int64Array:
     if unknown:
         raise ChainRuleViolationError(
             f"a seat of a sync committee in the state of slot {state.slot} has the key "
-            f"0x{unknown[0].hex()}, which is none of its {len(state)} validators'. Ask another node."
+            f"0x{unknown[0].hex()}, which is none of its {len(state)} validators'. Ask another "
+            "node."
         )
     return np.array([rows[key] for key in keys], dtype=np.int64)

@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 
 from valmon_pipeline.chain.forks import Fork
-from valmon_pipeline.chain.rewards import (
-    attestation_penalties,
-    ideal_attestation_rewards,
-    total_active_balance,
-)
+from valmon_pipeline.chain.rewards import attestation_penalties, ideal_attestation_rewards
 from valmon_pipeline.chain.status import ValidatorStatus, is_active, is_eligible, validator_status
-from valmon_pipeline.chain.sync_committee import (
-    sync_participant_reward,
-    sync_participation,
-)
 from valmon_pipeline_tests.chain.epoch_facts import epoch_facts
 from valmon_pipeline_tests.recording import FIRST_EPOCH, LAST_EPOCH, devnet
 
@@ -154,17 +146,3 @@ def test_statuses_are_those_the_node_reports(epoch: int) -> None:
     names = list(ValidatorStatus)
     codes = validator_status(devnet().registry(epoch), epoch).tolist()
     assert [names[code].value for code in codes] == devnet().statuses(epoch)
-
-
-@pytest.mark.parametrize("epoch", range(FIRST_EPOCH, LAST_EPOCH + 3))
-def test_sync_rewards_follow_from_sync_bits(epoch: int) -> None:
-    recording = devnet()
-    spec = recording.spec
-    active_balance = total_active_balance(spec, recording.registry(epoch), epoch)
-    seat = sync_participant_reward(spec, active_balance)
-    committee = recording.sync_committee(epoch)
-    for block in recording.blocks(spec.first_slot(epoch), spec.last_slot(epoch)):
-        part = sync_participation(spec, committee, [block])
-        net = ((part.participated - part.missed) * seat).tolist()
-        ours = dict(zip(part.validator_index.tolist(), net, strict=True))
-        assert ours == recording.sync_rewards(block.slot)

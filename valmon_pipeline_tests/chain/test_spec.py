@@ -164,5 +164,11 @@ def test_what_lays_out_a_state_is_read_where_it_is_listed() -> None:
     assert spec.fork_versions == {Fork.ELECTRA: b"\x05\0\0\0"}
     assert spec.slots_per_historical_root == 8192
     assert spec.epochs_per_historical_vector is None
+    assert spec.shuffle_round_count is None
+    assert devnet().spec.required("shuffle_round_count", "nothing works") == 10
+    with pytest.raises(
+        ChainRuleViolationError, match="list SHUFFLE_ROUND_COUNT, without which nothing works"
+    ):
+        spec.required("shuffle_round_count", "nothing works")
     with pytest.raises(ChainRuleViolationError, match="ELECTRA_FORK_VERSION is '0x05', expected 4"):
         ChainSpec.from_config({**listed, "ELECTRA_FORK_VERSION": "0x05"})
