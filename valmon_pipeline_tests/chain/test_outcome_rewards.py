@@ -181,7 +181,7 @@ def test_balances_move_by_what_is_computed_from_blocks(epoch: int) -> None:
         counts = (of_blocks.slot > first) & (of_blocks.slot <= last)
         np.subtract.at(change, of_blocks.proposer_index[counts], of_blocks.total[counts])
         for block in blocks:
-            for withdrawal in block.operations.withdrawals:
+            for withdrawal in block.operations.withdrawals or ():
                 change[withdrawal.validator_index] += withdrawal.amount
     assert change.tolist() == [0] * len(before)
 
