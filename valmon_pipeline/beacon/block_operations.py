@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from valmon_pipeline.beacon import schemas
-from valmon_pipeline.beacon.columns import FieldError, bytes_of, integer
+from valmon_pipeline.beacon.columns import INT64_MAX, FieldError, bytes_of, integer
 from valmon_pipeline.chain.blocks import (
     ConsolidationRequest,
     Deposit,
@@ -16,6 +16,7 @@ from valmon_pipeline.chain.blocks import (
 )
 from valmon_pipeline.chain.forks import Fork
 
+_LARGEST_UINT64: Final = 2**64 - 1
 _ADDRESS_BYTES: Final = 20
 _PUBKEY_BYTES: Final = 48
 _ROOT_BYTES: Final = 32
@@ -143,6 +144,15 @@ def _deposits(rows: Sequence[schemas.DepositData], path: str) -> tuple[Deposit, 
     return tuple(deposit(row, path.format(number)) for number, row in enumerate(rows))
 
 
+def requested_amount(value: schemas.Number, path: str) -> int:
+    """Return the gwei that a withdrawal request asks for, at most 2**63 - 1.
+
+    Anybody can put any 64 bits there (EIP-7002), and more than a balance holds is paid out as what
+    it holds, so a larger number means the same.
+    """
+    return min(integer(value, path, maximum=_LARGEST_UINT64), INT64_MAX)
+
+
 def _withdrawal_requests(
     rows: Sequence[schemas.WithdrawalRequestData], path: str
 ) -> tuple[WithdrawalRequest, ...]:
@@ -150,7 +160,7 @@ def _withdrawal_requests(
         WithdrawalRequest(
             bytes_of(row.source_address, f"{path}[{number}].source_address", _ADDRESS_BYTES),
             bytes_of(row.validator_pubkey, f"{path}[{number}].validator_pubkey", _PUBKEY_BYTES),
-            integer(row.amount, f"{path}[{number}].amount"),
+            requested_amount(row.amount, f"{path}[{number}].amount"),
         )
         for number, row in enumerate(rows)
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final
 
+from valmon_pipeline.beacon.block_operations import requested_amount
 from valmon_pipeline.beacon.block_ssz.containers import (
     CONSOLIDATION_REQUEST,
     CREDENTIAL_CHANGE,
@@ -116,7 +117,7 @@ def _operations(containers: BlockContainers, body: Container) -> Operations:
             WithdrawalRequest(
                 address,
                 pubkey,
-                _bounded(amount, f"execution_requests.withdrawals[{number}].amount"),
+                requested_amount(amount, f"{_BODY}execution_requests.withdrawals[{number}].amount"),
             )
             for number, (address, pubkey, amount) in enumerate(
                 requests["withdrawals"] if requests else []
