@@ -161,7 +161,10 @@ def diff(
                 moves.add(contract_of(table), stored.epoch, before, frame)
             on_compared(stored.epoch)
             yield epoch_facts(
-                stored.epoch, frames["effectiveness_scores"], facts["attestation_outcomes"]
+                stored.epoch,
+                frames["effectiveness_scores"],
+                facts["attestation_outcomes"],
+                duties_known=stored.duties_known,
             )
 
     affected = _resting_on(warehouse, rules, epochs)
