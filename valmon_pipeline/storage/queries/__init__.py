@@ -34,11 +34,13 @@ from valmon_pipeline.storage.queries.histories import validator_history
 from valmon_pipeline.storage.queries.incomplete_epochs import (
     IncompleteEpoch,
     Incompleteness,
+    Lack,
     MissingFact,
     StoredSource,
     epoch_sources,
     incomplete_epochs,
     incompleteness,
+    lacks_of,
     missing_facts,
 )
 from valmon_pipeline.storage.queries.labels import (
@@ -75,6 +77,7 @@ __all__ = [
     "IncompleteEpoch",
     "Incompleteness",
     "Label",
+    "Lack",
     "MissingFact",
     "NodeDeviation",
     "Span",
@@ -93,6 +96,7 @@ __all__ = [
     "incompleteness",
     "label_history",
     "labels_of",
+    "lacks_of",
     "ledger_by_epoch",
     "ledger_of_validators",
     "ledger_over_epochs",

@@ -17,6 +17,14 @@ from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.tables import table_of
 
 
+class Lack(NamedTuple):
+    """A fact that a stored epoch lacks, and why."""
+
+    epoch: int
+    fact: str
+    reason: str
+
+
 class IncompleteEpoch(NamedTuple):
     """A stored epoch that lacks ``facts`` (their stored names, sorted); ``node`` answered about
     it."""
@@ -112,6 +120,29 @@ def incomplete_epochs(
     ]
 
 
+def lacks_of(database: Database, epochs: Sequence[int]) -> list[Lack]:
+    """Every fact that any of ``epochs`` lacks, by epoch and fact.
+
+    Raises:
+        StorageError: the database is away or refuses.
+    """
+    if not epochs:
+        return []
+    sources = table_of(database.schema, "fact_sources").c
+    statement = (
+        sa.select(sources.epoch, sources.fact, sources.reason)
+        .where(sources.epoch.between(min(epochs), max(epochs)), sources.source.is_(None))
+        .order_by(sources.epoch, sources.fact)
+    )
+    wanted = set(epochs)
+    with database.transaction("read which facts are missing") as connection:
+        return [
+            Lack(epoch, fact, reason or "")
+            for epoch, fact, reason in connection.execute(statement)
+            if epoch in wanted
+        ]
+
+
 def missing_facts(database: Database, epochs: Sequence[int]) -> dict[int, frozenset[str]]:
     """The stored names of the facts that are not known, by epoch; only of ``epochs`` that lack
     any.
@@ -119,18 +150,9 @@ def missing_facts(database: Database, epochs: Sequence[int]) -> dict[int, frozen
     Raises:
         StorageError: the database is away or refuses.
     """
-    if not epochs:
-        return {}
-    sources = table_of(database.schema, "fact_sources").c
-    statement = sa.select(sources.epoch, sources.fact).where(
-        sources.epoch.between(min(epochs), max(epochs)), sources.source.is_(None)
-    )
-    wanted = set(epochs)
     found: dict[int, set[str]] = {}
-    with database.transaction("read which facts are missing") as connection:
-        for epoch, fact in connection.execute(statement):
-            if epoch in wanted:
-                found.setdefault(int(epoch), set()).add(fact)
+    for lack in lacks_of(database, epochs):
+        found.setdefault(lack.epoch, set()).add(lack.fact)
     return {epoch: frozenset(facts) for epoch, facts in found.items()}
 
 

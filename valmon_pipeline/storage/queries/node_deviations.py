@@ -44,7 +44,7 @@ def node_deviations(database: Database) -> list[NodeDeviation]:
             *(sa.func.min(sources.epoch), sa.func.max(sources.epoch)),
             sa.cast(sa.func.sum(sources.compared), sa.BigInteger),
             sa.cast(sa.func.sum(sources.deviating), sa.BigInteger),
-            sa.func.max(sa.func.abs(sources.largest_deviation)),
+            sa.func.max(sources.largest_deviation),
         )
         .where(sources.deviating > 0, sources.node.is_not(None))
         .group_by(sources.node, sources.fact)
