@@ -209,6 +209,22 @@ def count_incompleteness(connection: sa.Connection, schema: str) -> Incompletene
     return Incompleteness(count, oldest, newest, tuple(facts))
 
 
+def count_missing(connection: sa.Connection, schema: str) -> tuple[int, dict[str, int]]:
+    """How many stored epochs lack a fact, and how many lack which."""
+    epochs = table_of(schema, "network_epochs").c
+    sources = table_of(schema, "fact_sources").c
+    incomplete: int = connection.execute(
+        sa.select(sa.func.count()).where(epochs.missing_facts > 0)
+    ).scalar_one()
+    facts = (
+        sa.select(sources.fact, sa.func.count())
+        .where(sources.source.is_(None))
+        .group_by(sources.fact)
+        .order_by(sources.fact)
+    )
+    return incomplete, {fact: int(count) for fact, count in connection.execute(facts)}
+
+
 def epoch_sources(database: Database, epoch: int) -> list[StoredSource]:
     """Where each fact of an epoch came from, or why it is missing, by the name of the fact.
 
