@@ -121,8 +121,9 @@ def incomplete_lines(incomplete: Incompleteness) -> Iterator[str]:
         yield "missing   no facts"
         return
     yield (
-        f"missing   {incomplete.epochs} epochs lack facts, {incomplete.oldest_epoch} to "
-        f"{incomplete.newest_epoch}; `valmon status --epoch {incomplete.newest_epoch}` shows one"
+        "missing   facts in "
+        f"{_epochs(incomplete.epochs, incomplete.oldest_epoch, incomplete.newest_epoch)}; "
+        f"`valmon status --epoch {incomplete.newest_epoch}` shows the newest"
     )
     for fact in incomplete.facts:
         yield f"          {_of_fact(fact)}"
@@ -132,9 +133,13 @@ def _of_fact(fact: MissingFact) -> str:
     rare = fact.epochs_with_reason < fact.epochs
     often = f" ({fact.epochs_with_reason} of them)" if rare else ""
     return (
-        f"{fact.fact}: {fact.epochs} epochs, {fact.oldest_epoch} to {fact.newest_epoch}; "
+        f"{fact.fact}: {_epochs(fact.epochs, fact.oldest_epoch, fact.newest_epoch)}; "
         f"{fact.reason}{often}"
     )
+
+
+def _epochs(count: int, oldest: int | None, newest: int | None) -> str:
+    return f"epoch {newest}" if count == 1 else f"{count} epochs ({oldest} to {newest})"
 
 
 def missing_line(lacks: Sequence[Lack]) -> str:

@@ -81,8 +81,8 @@ def test_status_counts_what_is_missing(
     valmon: InProcess, environment: dict[str, str], warehouse: Warehouse
 ) -> None:
     shown = valmon("status", **environment)
-    assert "2 epochs lack facts, 8 to 9; `valmon status --epoch 9` shows one" in shown.out
-    assert f"committees: 1 epochs, 8 to 8; {PRUNED}" in shown.out
+    assert "facts in 2 epochs (8 to 9); `valmon status --epoch 9` shows the newest" in shown.out
+    assert f"committees: epoch 8; {PRUNED}" in shown.out
     found = valmon("status", "--json", **environment).json["incomplete"]
     expected = incompleteness(warehouse.database)
     assert (found["epochs"], found["oldest_epoch"]) == (expected.epochs, expected.oldest_epoch)
