@@ -15,21 +15,25 @@ ALERTS_NAMED: Final = 10
 @dataclass(frozen=True, slots=True)
 class GroupDay:
     """How a group did: attestations owed and missed, the share of the ideal reward (None: there was
-    none) and what was earned, in gwei."""
+    none) and what was earned, in gwei (None: not known). ``incomplete_epochs`` is how many epochs
+    lack facts, so that these figures are of what is known."""
 
     name: str
     validators: int
     duties: int
     missed: int
     reward_effectiveness: float | None
-    earned_gwei: int
+    earned_gwei: int | None
+    incomplete_epochs: int = 0
 
     def __str__(self) -> str:
         share = self.reward_effectiveness
         ideal = "–" if share is None else f"{share:.2%} of ideal"
+        gwei = self.earned_gwei
+        earned = "rewards not known" if gwei is None else f"{gwei:,} gwei earned"
         return (
             f"{self.name}: {self.validators:,} validators, {self.missed:,} of {self.duties:,} "
-            f"attestations missed, {ideal}, {self.earned_gwei:,} gwei earned"
+            f"attestations missed, {ideal}, {earned}"
         )
 
 
@@ -54,6 +58,11 @@ def digest(facts: DigestFacts) -> Message:
         else "no epochs are stored"
     ]
     everybody, others = facts.groups[:1], list(facts.groups[1:])
+    if everybody and everybody[0].incomplete_epochs:
+        lines.append(
+            f"{everybody[0].incomplete_epochs} of them lack facts, the figures are of what is "
+            "known: valmon status"
+        )
     others.sort(key=lambda one: (one.reward_effectiveness is None, one.reward_effectiveness or 0.0))
     lines += [str(one) for one in (*everybody, *others[:GROUPS_NAMED])]
     if len(others) > GROUPS_NAMED:

@@ -5,6 +5,9 @@ epoch says already is not said twice. An older epoch than the newest one evaluat
 epoch stored again after a reorganisation) opens alerts about events only, and resolves none: how
 validators do now is not what it tells. But it retracts alerts that it had opened and that its facts
 no longer bear out.
+
+Epochs that lack a fact a rule judges by are no evidence that anything is over: they are not counted
+among those in which there was nothing to judge, and retract nothing about groups.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from valmon_pipeline.alerting.judgements import (
     BoolArray,
     EpochFacts,
     Int64Array,
+    is_blind,
 )
 from valmon_pipeline.alerting.kinds import AlertType, Severity
 from valmon_pipeline.alerting.labels import Labels
@@ -48,12 +52,14 @@ _ONE: Final = "validator:"
 @dataclass(slots=True)
 class Evaluation:
     """What an epoch changes. ``refreshed`` are live alerts with newer figures, nothing to tell of;
-    ``findings`` is everything found in the epoch, whether or not an alert is open about it."""
+    ``findings`` is everything found in the epoch, whether or not an alert is open about it;
+    ``blind`` are the rules whose facts the epoch lacks."""
 
     epoch: int
     changes: list[Change] = field(default_factory=list)
     refreshed: list[Alert] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    blind: frozenset[AlertType] = frozenset()
 
 
 def evaluate_epoch(
@@ -71,7 +77,9 @@ def evaluate_epoch(
     ``alerts`` are all that are live and all that tell of this epoch. ``is_newest``: no later epoch
     was evaluated before. ``kinds`` are the rules to apply.
     """
-    evaluation = Evaluation(history[0].epoch)
+    evaluation = Evaluation(
+        history[0].epoch, blind=frozenset(kind for kind in kinds if is_blind(kind, history[0]))
+    )
     for kind in kinds:
         ours = [alert for alert in alerts if alert.finding.kind is kind]
         if RULES[kind].scope is Scope.GROUP:
@@ -164,16 +172,22 @@ def _groups(
                     int(run.cost[row]),
                 )
             )
-        if run.newest[row] == GOOD:
+        if run.newest[row] == GOOD and not is_blind(kind, history[0]):
             gone.add(label)
         if settings.resolve_after and run.good[row] >= settings.resolve_after:
             over[label] = f"good for {int(run.good[row])} epochs"
-    over |= {
-        alert.finding.subject: "nothing to judge any more"
-        for alert in alerts
-        if alert.is_live and alert.finding.subject not in labels
-    }
+    if _sighted(kind, history):
+        over |= {
+            alert.finding.subject: "nothing to judge any more"
+            for alert in alerts
+            if alert.is_live and alert.finding.subject not in labels
+        }
     return found, over, gone
+
+
+def _sighted(kind: AlertType, history: Sequence[EpochFacts]) -> int:
+    """How many epochs of the window have every fact that the rule judges by."""
+    return sum(not is_blind(kind, facts) for facts in history)
 
 
 def _named(facts: EpochFacts) -> Iterator[str]:
@@ -216,13 +230,24 @@ def _validators(
     gone: set[str] = set()
     live = [alert for alert in alerts if alert.is_live]
     everybody = _joined(settled)
-    _validators_alone(rules, kind, everybody, live, over, gone, len(history))
+    sighted = _sighted(kind, history)
+    _validators_alone(rules, kind, everybody, live, over, gone, sighted)
     known = {alert.finding.subject for alert in alerts if _counts(alert, history[0].epoch)}
     alone = np.array(
         [int(subject.removeprefix(_ONE)) for subject in known if subject.startswith(_ONE)],
         dtype=np.int64,
     )
-    found += _grouped(rules, kind, history[0].epoch, everybody, labels, alone, known, over, gone)
+    over_now: dict[str, str] = {}
+    gone_now: set[str] = set()
+    found += _grouped(
+        rules, kind, history[0].epoch, everybody, labels, alone, known, over_now, gone_now
+    )
+    if not is_blind(kind, history[0]):
+        gone |= gone_now
+    # Members of whom nothing is known are not among those that fail: that alone ends nothing.
+    settings = rules.settings(kind)
+    if not settings.enabled or sighted >= min(settings.resolve_after, len(history)):
+        over |= over_now
     return found, over, gone
 
 
@@ -292,7 +317,7 @@ def _validators_alone(
 ) -> None:
     """Enter which alerts about one validator are over, and which show nothing in this epoch.
 
-    ``epochs`` is how many there are in the window.
+    ``epochs`` is how many there are in the window that the rule could judge.
     """
     row_of = {validator: row for row, validator in enumerate(settled.run.subjects.tolist())}
     for alert in live:

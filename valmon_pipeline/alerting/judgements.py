@@ -3,6 +3,9 @@
 What a validator could not help is unknown, never bad: a vote that no block could carry, or given up
 in the last epoch before the exit; heads lost to a late or missed block of somebody else; balances
 and shares of the ideal during an inactivity leak.
+
+What is not known is unknown, too: a value that is NULL, or a fact of the epoch that no node gave.
+``NEEDED_FACTS`` names the facts without which a rule has nothing to judge.
 """
 
 from __future__ import annotations
@@ -31,19 +34,24 @@ UNKNOWN: Final = np.int8(-1)
 _EXCUSED: Final = ("no_opportunity", "exit_boundary", "slashed")
 _SLASHED: Final = ("active_slashed", "exited_slashed")
 _STAYING: Final = ("pending_initialized", "pending_queued", "active_ongoing")
+_SLASHING_EVENTS: Final = ("proposer_slashing", "attester_slashing")
+_EXIT_EVENTS: Final = ("voluntary_exit",)
 
 
 @dataclass(frozen=True, slots=True)
 class EpochFacts:
-    """What is stored of one epoch, by table; ``leak``: it fell into an inactivity leak.
+    """What is stored of one epoch, by table.
 
-    Columns as in the contracts of the tables, those of ``TABLES_READ``.
+    Columns as in the contracts of the tables, those of ``TABLES_READ``. ``leak``: it fell into an
+    inactivity leak, or it is not known that it did not. ``missing`` are the facts of the epoch that
+    are not known, under their stored names.
     """
 
     epoch: int
     slots_per_epoch: int
     tables: Mapping[str, pd.DataFrame]
     leak: bool
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ TABLES_READ: Final[Mapping[str, tuple[str, ...]]] = {
     "validator_standings": ("epoch", "validator_index", "time_weighted_score"),
     "epoch_summaries": (
         *("epoch", "category", "value", "duties", "cost_not_included", "misses_not_included"),
-        *("misses_no_opportunity", "misses_exit_boundary", "misses_slashed"),
+        *("included", "misses_no_opportunity", "misses_exit_boundary", "misses_slashed"),
         *("scored_reward", "scored_ideal_reward"),
     ),
     "network_epochs": ("epoch", "reward_effectiveness_p50", "leak"),
@@ -79,6 +87,7 @@ TABLES_READ: Final[Mapping[str, tuple[str, ...]]] = {
     "block_rewards": ("epoch", "slot", "missed_estimate"),
     "sync_duties": ("epoch", "validator_index", "due", "missed"),
     "validator_snapshots": ("epoch", "slot", "validator_index", "status"),
+    "block_events": ("epoch", "event_type", "validator_index", "effective"),
     "balance_ledger": (
         *("epoch", "validator_index", "opening_balance", "attestation", "sync", "proposer"),
         *("whistleblower", "slashing", "slashing_correlation", "residual", "residual_class"),
@@ -86,12 +95,42 @@ TABLES_READ: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The columns that the rules need, by table."""
 
+_REGISTRIES: Final = ("registry_at_start", "registry_at_end")
+_LEDGER: Final = (
+    *_REGISTRIES,
+    *("previous_attestation_rewards", "sync_committee", "sync_rewards", "block_rewards"),
+)
+NEEDED_FACTS: Final[Mapping[AlertType, frozenset[str]]] = {
+    kind: frozenset(facts)
+    for kind, facts in {
+        AlertType.MISSED_ATTESTATIONS: ("committees",),
+        AlertType.MISSED_ATTESTATION_SHARE: ("committees",),
+        AlertType.LOW_EFFECTIVENESS: ("committees", "finality"),
+        AlertType.BELOW_NETWORK: ("registry_at_end", "attestation_rewards", "finality"),
+        AlertType.MISSED_PROPOSAL: ("proposers",),
+        AlertType.SYNC_PARTICIPATION: ("sync_committee",),
+        AlertType.SLASHING: _REGISTRIES,
+        AlertType.EXIT: _REGISTRIES,
+        AlertType.BALANCE_DROP: (*_LEDGER, "finality"),
+        AlertType.LEDGER_RESIDUAL: (*_LEDGER, "withdrawals"),
+    }.items()
+}
+"""The facts that each rule judges by, under their stored names. In an epoch that lacks one of them
+a rule may still find something bad in what is known; silence is no sign that all is well."""
+
+
+def is_blind(kind: AlertType, facts: EpochFacts) -> bool:
+    """Whether the epoch lacks a fact that the rule judges by."""
+    return not NEEDED_FACTS[kind].isdisjoint(facts.missing)
+
 
 def missed_attestations(facts: EpochFacts, settings: RuleSettings) -> Judgement:
-    """Bad: not included although a block could have carried it. Good: included, however late."""
+    """Bad: not included although a block could have carried it. Good: included, however late.
+    Unknown where no cause is stored: the validator may have been excused."""
     outcomes = facts.tables["attestation_outcomes"]
     included = outcomes["included"].to_numpy(np.bool_)
-    excused = outcomes["miss_cause"].isin(_EXCUSED).to_numpy(np.bool_)
+    cause = outcomes["miss_cause"]
+    excused = (cause.isin(_EXCUSED) | cause.isna()).to_numpy(np.bool_)
     verdict = np.where(included, GOOD, np.where(excused, UNKNOWN, BAD)).astype(np.int8)
     return _judged(
         outcomes,
@@ -104,16 +143,21 @@ def missed_attestations(facts: EpochFacts, settings: RuleSettings) -> Judgement:
 
 def low_effectiveness(facts: EpochFacts, settings: RuleSettings) -> Judgement:
     """Bad: a time-weighted score below the threshold. The score is by what was attainable, so
-    that what others cost does not lower it; it says nothing about epochs in a leak."""
+    that what others cost does not lower it; it says nothing about epochs in a leak, nor about
+    those without duties that are known, in which it is still that of the epochs before."""
     standings = facts.tables["validator_standings"]
     score = standings["time_weighted_score"].to_numpy(np.float64)
-    verdict = _below(score, settings, unknown=np.full(len(score), facts.leak))
+    stale = facts.leak or "committees" in facts.missing
+    verdict = _below(score, settings, unknown=np.full(len(score), stale))
     return _judged(standings, verdict, score)
 
 
 def missed_proposal(facts: EpochFacts, settings: RuleSettings) -> Judgement:
-    """Bad: so many blocks of the validator are not on the chain. Good: fewer, or none due."""
-    duties = facts.tables["proposer_duties"].dropna(subset=["validator_index"])
+    """Bad: so many blocks of the validator are not on the chain. Good: fewer, or none due.
+    Unknown while it is not known whose the missed slots are."""
+    duties = facts.tables["proposer_duties"]
+    unowned = bool(duties["validator_index"].isna().any()) or "proposers" in facts.missing
+    duties = duties.dropna(subset=["validator_index"])
     watched = _watched(facts)
     missed = duties[duties["outcome"].isin(["missed", "orphaned"]).to_numpy(np.bool_)]
     estimates = facts.tables["block_rewards"][["slot", "missed_estimate"]]
@@ -124,7 +168,8 @@ def missed_proposal(facts: EpochFacts, settings: RuleSettings) -> Judgement:
     np.add.at(cost, rows, _gwei(missed["missed_estimate"])[ours])
     slot = np.full(len(watched), -1, np.int64)
     slot[rows] = missed["slot"].to_numpy(np.int64)[ours]
-    verdict = np.where(value >= settings.threshold, BAD, np.where(value > 0, UNKNOWN, GOOD))
+    unsure = unowned | (value > 0)
+    verdict = np.where(value >= settings.threshold, BAD, np.where(unsure, UNKNOWN, GOOD))
     return Judgement(watched, verdict.astype(np.int8), value, cost, slot)
 
 
@@ -137,61 +182,78 @@ def sync_participation(facts: EpochFacts, settings: RuleSettings) -> Judgement:
 
 
 def slashing(facts: EpochFacts, settings: RuleSettings) -> Judgement:
-    """Bad: slashed within the epoch. Good: not slashed at its end. Unknown: slashed before."""
+    """Bad: slashed within the epoch, by the two statuses or, where one of them is not known, by the
+    epoch's blocks. Good: not slashed at its end. Unknown: slashed before, or no status."""
     before, after = _statuses(facts)
     slashed = after["status"].isin(_SLASHED).to_numpy(np.bool_)
     was = _had(before[before["status"].isin(_SLASHED).to_numpy(np.bool_)], after)
+    unclear = _without_status(before, after)
+    in_block = unclear & ~was & _happened(facts, _SLASHING_EVENTS, after)
     # Exited and withdrawn validators may have been slashed long ago: their status does not tell.
     gone = after["status"].isin(["withdrawal_possible", "withdrawal_done"]).to_numpy(np.bool_)
-    verdict = np.where(slashed & ~was, BAD, np.where(slashed | gone, UNKNOWN, GOOD))
+    unknown = slashed | gone | after["status"].isna().to_numpy(np.bool_)
+    bad = (slashed & ~was & ~unclear) | in_block
+    verdict = np.where(bad, BAD, np.where(unknown, UNKNOWN, GOOD))
     lost = _slashing_losses(facts, after)
-    return _judged(after, verdict.astype(np.int8), slashed.astype(np.float64), lost)
+    return _judged(after, verdict.astype(np.int8), (slashed | in_block).astype(np.float64), lost)
 
 
 def exit_initiated(facts: EpochFacts, settings: RuleSettings) -> Judgement:
-    """Bad: began to leave within the epoch, and not by a slashing, which is an alert of its own.
+    """Bad: began to leave within the epoch, and not by a slashing, which is an alert of its own; by
+    the two statuses or, where one of them is not known, by a voluntary exit in the epoch's blocks.
     Good: stays."""
     before, after = _statuses(facts)
     stays = after["status"].isin(_STAYING).to_numpy(np.bool_)
     slashed = after["status"].isin(_SLASHED).to_numpy(np.bool_)
     stayed = _had(before[before["status"].isin(_STAYING).to_numpy(np.bool_)], after)
-    verdict = np.where(stays, GOOD, np.where(stayed & ~slashed, BAD, UNKNOWN)).astype(np.int8)
+    unclear = _without_status(before, after)
+    left = np.where(unclear, _happened(facts, _EXIT_EVENTS, after), stayed & ~slashed)
+    verdict = np.where(stays, GOOD, np.where(left, BAD, UNKNOWN)).astype(np.int8)
     return _judged(after, verdict, (~stays).astype(np.float64))
 
 
 def balance_drop(facts: EpochFacts, settings: RuleSettings) -> Judgement:
     """Bad: rewards and penalties of the epoch took so many millionths of the opening balance.
 
-    What was moved on purpose (withdrawals, deposits, consolidations) is no drop. Unknown in a leak.
+    What was moved on purpose (withdrawals, deposits, consolidations) is no drop. Unknown in a leak,
+    and where one of the components is.
     """
     ledger = facts.tables["balance_ledger"]
     names = ("attestation", "sync", "proposer", "whistleblower", "slashing", "slashing_correlation")
-    earned = np.sum([ledger[name].to_numpy(np.int64) for name in names], axis=0, dtype=np.int64)
-    lost = np.maximum(-earned, 0)
+    earned = np.sum([_gwei(ledger[name]) for name in names], axis=0, dtype=np.int64)
+    absent = ledger[list(names)].isna().any(axis=1).to_numpy(np.bool_)
+    lost = np.where(absent, 0, np.maximum(-earned, 0))
     opening = ledger["opening_balance"].to_numpy(np.int64)
     # In double precision: it is compared with a whole threshold and told, never added up.
     parts = np.where(opening > 0, lost * 1e6 / np.maximum(opening, 1), np.nan)
-    unknown = np.full(len(parts), facts.leak) & (ledger["slashing"].to_numpy(np.int64) == 0)
+    parts[absent] = np.nan
+    unknown = np.full(len(parts), facts.leak) & (_gwei(ledger["slashing"]) == 0)
     return _judged(ledger, _above(parts, settings, unknown=unknown), parts, lost)
 
 
 def ledger_residual(facts: EpochFacts, settings: RuleSettings) -> Judgement:
-    """Bad: so many gwei of the change of balance have no known reason."""
+    """Bad: so many gwei of the change of balance have no known reason. Unknown where a component of
+    the ledger is."""
     ledger = facts.tables["balance_ledger"]
     unexplained = (ledger["residual_class"] == "unexplained").to_numpy(np.bool_)
-    residual = np.where(unexplained, np.abs(ledger["residual"].to_numpy(np.int64)), 0)
+    residual = np.where(unexplained, np.abs(_gwei(ledger["residual"])), 0)
     bad = unexplained & (residual >= settings.threshold)
-    verdict = np.where(bad, BAD, np.where(unexplained, UNKNOWN, GOOD)).astype(np.int8)
+    unsure = unexplained | ledger["residual"].isna().to_numpy(np.bool_)
+    verdict = np.where(bad, BAD, np.where(unsure, UNKNOWN, GOOD)).astype(np.int8)
     return _judged(ledger, verdict, residual.astype(np.float64), residual)
 
 
 def missed_attestation_share(facts: EpochFacts, settings: RuleSettings) -> Judgement:
     """Bad: of the attestations of the group that a block could carry, so large a share is not on
-    the chain."""
+    the chain. Attestations that may be excused, since no cause of their miss is stored, do not
+    count."""
     sums = facts.tables["epoch_summaries"]
-    excused = [f"misses_{name}" for name in _EXCUSED]
-    possible = sums["duties"] - sums[excused].sum(axis=1)
-    share = _share(sums["misses_not_included"].to_numpy(np.int64), possible.to_numpy(np.int64))
+    # Slashed validators may be included: they are excused all the same.
+    excused = sums[[f"misses_{name}" for name in _EXCUSED]].sum(axis=1)
+    missed = sums["misses_not_included"]
+    unsure = (sums["duties"] - sums["included"] - excused - missed).clip(lower=0)
+    possible = sums["duties"] - excused - unsure
+    share = _share(missed.to_numpy(np.int64), possible.to_numpy(np.int64))
     return _of_groups(sums, _above(share, settings), share, _gwei(sums["cost_not_included"]))
 
 
@@ -297,6 +359,23 @@ def _statuses(facts: EpochFacts) -> tuple[pd.DataFrame, pd.DataFrame]:
         for slot in (first, first + facts.slots_per_epoch)
     )
     return before, after
+
+
+def _without_status(before: pd.DataFrame, after: pd.DataFrame) -> BoolArray:
+    """Whose status (of ``after``, n) is not known at one of the two ends."""
+    at_start = _had(before[before["status"].isna().to_numpy(np.bool_)], after)
+    return at_start | after["status"].isna().to_numpy(np.bool_)
+
+
+def _happened(facts: EpochFacts, kinds: tuple[str, ...], after: pd.DataFrame) -> BoolArray:
+    """To which validators (of ``after``, n) the epoch's blocks did one of ``kinds``."""
+    events = facts.tables["block_events"]
+    ignored = events["effective"].eq(False).fillna(False)
+    ours = events[(events["event_type"].isin(kinds) & ~ignored).to_numpy(np.bool_)]
+    return np.isin(
+        after["validator_index"].to_numpy(np.int64),
+        ours["validator_index"].dropna().to_numpy(np.int64),
+    )
 
 
 def _had(before: pd.DataFrame, after: pd.DataFrame) -> BoolArray:

@@ -3,12 +3,13 @@ whether people are told of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import dagster as dg
 
-from valmon_pipeline.alerting.kinds import Severity
+from valmon_pipeline.alerting.judgements import NEEDED_FACTS
+from valmon_pipeline.alerting.kinds import AlertType, Severity
 from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES
 from valmon_pipeline.assets.alerts import AlertsOutcome
 from valmon_pipeline.assets.asset_graph import asset_key
@@ -39,7 +40,8 @@ def alert_check_results(network: str, outcome: AlertsOutcome) -> list[dg.AssetCh
     """A result per rule over the epochs evaluated: failed where anything was found in them. And one
     over the messages about alerts: failed while any stands given up.
 
-    Severity ERROR where a finding is critical, WARN otherwise.
+    Severity ERROR where a finding is critical, WARN otherwise. ``epochs_not_judged`` are those that
+    lack a fact the rule judges by: that nothing was found in them says nothing.
     """
     results = []
     for kind in EPOCH_RULES:
@@ -49,6 +51,7 @@ def alert_check_results(network: str, outcome: AlertsOutcome) -> list[dg.AssetCh
             for finding in findings
             if finding.kind is kind
         ]
+        blind = sorted(epoch for epoch, kinds in outcome.blind.items() if kind in kinds)
         is_critical = any(finding.severity is Severity.CRITICAL for finding in found)
         offenders = [
             dg.TableRecord(
@@ -72,9 +75,10 @@ def alert_check_results(network: str, outcome: AlertsOutcome) -> list[dg.AssetCh
                 severity=(
                     dg.AssetCheckSeverity.ERROR if is_critical else dg.AssetCheckSeverity.WARN
                 ),
-                description=found[-1].message if found else None,
+                description=found[-1].message if found else _unjudged(kind, blind),
                 metadata={
                     "epochs_evaluated": len(outcome.findings),
+                    **({"epochs_not_judged": str(blind)} if blind else {}),
                     "findings": len(found),
                     **({"offenders": dg.MetadataValue.table(records=offenders)} if found else {}),
                 },
@@ -82,6 +86,17 @@ def alert_check_results(network: str, outcome: AlertsOutcome) -> list[dg.AssetCh
         )
     results.append(_messages_result(network, outcome.messages_given_up))
     return results
+
+
+def _unjudged(kind: AlertType, epochs: Sequence[int]) -> str | None:
+    """The sentence about epochs in which the rule had too little to judge by; None without any."""
+    if not epochs:
+        return None
+    needed = ", ".join(sorted(NEEDED_FACTS[kind]))
+    return (
+        f"not judged in {len(epochs)} epochs, e.g. {epochs[-1]}: they lack one of the facts that "
+        f"the rule needs ({needed}); `valmon status --epoch {epochs[-1]}` says why"
+    )
 
 
 def _messages_result(network: str, given_up: int) -> dg.AssetCheckResult:

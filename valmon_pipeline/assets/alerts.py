@@ -17,6 +17,7 @@ import pandas as pd
 
 from valmon_pipeline.alerting.evaluation import Evaluation, evaluate_epoch
 from valmon_pipeline.alerting.judgements import TABLES_READ, EpochFacts
+from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.alerting.labels import Labels
 from valmon_pipeline.alerting.life_cycle import Finding
 from valmon_pipeline.alerting.live import SystemFacts, evaluate_events, evaluate_system
@@ -30,7 +31,7 @@ from valmon_pipeline.storage.alert_store import (
 )
 from valmon_pipeline.storage.finality import stored_epochs
 from valmon_pipeline.storage.network_identity import NetworkIdentity
-from valmon_pipeline.storage.queries import count_dead_deliveries
+from valmon_pipeline.storage.queries import count_dead_deliveries, missing_facts
 from valmon_pipeline.storage.warehouse import Warehouse
 
 EVALUATE: Final = "evaluate alerts"
@@ -50,10 +51,11 @@ class Alerting:
 
 @dataclass(slots=True)
 class AlertsOutcome:
-    """What evaluating epochs found and changed; and how many messages about alerts, of whatever
-    age, were given up."""
+    """What evaluating epochs found and changed; by epoch the rules that lacked a fact to judge by;
+    and how many messages about alerts, of whatever age, were given up."""
 
     findings: dict[int, list[Finding]] = field(default_factory=dict)
+    blind: dict[int, frozenset[AlertType]] = field(default_factory=dict)
     changes: list[StoredChange] = field(default_factory=list)
     messages_given_up: int = 0
 
@@ -94,6 +96,7 @@ def evaluate_due_epochs(
                 is_newest=due.is_newest,
             )
             outcome.findings[due.epoch] = evaluation.findings
+            outcome.blind[due.epoch] = evaluation.blind
             outcome.changes += _store(transaction, evaluation, alerting)
             transaction.note_evaluated(due, len(evaluation.findings), len(evaluation.changes))
     outcome.messages_given_up = count_dead_deliveries(warehouse)
@@ -164,14 +167,18 @@ def read_facts(
     by_epoch = {
         table: dict(iter(frame.groupby("epoch", sort=False))) for table, frame in tables.items()
     }
+    missing = missing_facts(warehouse.database, epochs)
     facts = []
     for one in epochs:
         of_epoch = {
             table: by_epoch[table].get(one, frame.iloc[:0]).reset_index(drop=True)
             for table, frame in tables.items()
         }
-        leak = bool(of_epoch["network_epochs"]["leak"].fillna(False).any())
-        facts.append(EpochFacts(one, network.slots_per_epoch, of_epoch, leak))
+        # A leak that cannot be ruled out excuses what a leak excuses.
+        leak = bool(of_epoch["network_epochs"]["leak"].fillna(True).any())
+        facts.append(
+            EpochFacts(one, network.slots_per_epoch, of_epoch, leak, missing.get(one, frozenset()))
+        )
     return facts
 
 

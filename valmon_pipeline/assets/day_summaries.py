@@ -71,5 +71,6 @@ def sum_up_day(warehouse: Warehouse, day: date) -> dict[str, int | bool]:
         "dagster/partition_row_count": rows,
         "epochs": int(frame["epochs"].iloc[0]),
         "complete": bool(frame["complete"].iloc[0]),
+        "incomplete_epochs": int(frame["incomplete_epochs"].iloc[0]),
         "finalized": bool(frame["finalized"].iloc[0]),
     }

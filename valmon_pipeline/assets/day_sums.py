@@ -33,7 +33,9 @@ def day_summaries_frame(
     Raises:
         StorageError: the database is away or refuses.
     """
-    epochs = warehouse.read("network_epochs", epochs=due, columns=["epoch", "finalized"])
+    epochs = warehouse.read(
+        "network_epochs", epochs=due, columns=["epoch", "finalized", "missing_facts"]
+    )
     stored = epochs["epoch"].tolist()
     sums, balances = SumsByValidator(), _Balances()
     for piece in _pieces(warehouse, stored, rows_at_once):
@@ -57,6 +59,7 @@ def day_summaries_frame(
             "validator_index": validators,
             "epochs": everybody(len(stored)),
             "complete": everybody(len(stored) == len(due)),
+            "incomplete_epochs": everybody(int((epochs["missing_facts"] > 0).sum())),
             "finalized": everybody(bool(epochs["finalized"].all())),
             **{name: sums.total(name) for name in SUM_NAMES},
             "opening_balance": balances.opening.reindex(validators),

@@ -59,7 +59,7 @@ def _attestation_outcomes(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame
         "missed": int((~included).sum()),
         "late": int(late.sum()),
         "mean_inclusion_delay": None if pd.isna(delay) else round(float(delay), 4),
-        "cost_gwei": int(frame["cost"].fillna(0).sum()),
+        "cost_gwei": _total(frame["cost"]),
         **{
             f"missed_by_{name}": int(count)
             for name, count in frame["miss_cause"].value_counts().items()
@@ -82,24 +82,29 @@ def _attestation_outcomes(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame
 
 def _attestation_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
     ideal = frame["ideal_total"]
-    known = ideal.notna()
     return {
-        "earned_gwei": int(frame["total_reward"].sum()),
-        "ideal_gwei": int(ideal[known].sum()),
-        "missed_gwei": int((ideal[known] - frame.loc[known, "total_reward"]).sum()),
-        "inactivity_penalty_gwei": int(frame["inactivity_penalty"].sum()),
+        "earned_gwei": _total(frame["total_reward"]),
+        "ideal_gwei": _total(ideal),
+        "missed_gwei": _total(ideal - frame["total_reward"]),
+        "inactivity_penalty_gwei": _total(frame["inactivity_penalty"]),
+        **_partly(frame, "total_reward", "rewards_unknown"),
     }
 
 
 def _balance_ledger(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
-    moved = {name: int(frame[name].sum()) for name in COMPONENTS}
+    moved = {name: _total(frame[name]) for name in COMPONENTS}
     classes = frame["residual_class"].value_counts()
     lines = ["| | gwei |", "|---|---|", f"| opening | {int(frame['opening_balance'].sum()):,} |"]
-    lines += [f"| {name.replace('_', ' ')} | {gwei:+,} |" for name, gwei in moved.items() if gwei]
-    lines.append(f"| residual | {int(frame['residual'].sum()):+,} |")
+    moved["residual"] = _total(frame["residual"])
+    lines += [
+        f"| {name.replace('_', ' ')} | {'not known' if gwei is None else f'{gwei:+,}'} |"
+        for name, gwei in moved.items()
+        if gwei or gwei is None or name == "residual"
+    ]
     lines.append(f"| closing | {int(frame['closing_balance'].sum()):,} |")
     return {
         "ledger": dg.MetadataValue.md("\n".join(lines)),
+        **_partly(frame, "residual", "rows_with_unknown_components"),
         "unexplained": int(classes[ResidualClass.UNEXPLAINED.value]),
         **{f"residual_{name}": int(count) for name, count in classes.items() if count},
     }
@@ -117,8 +122,9 @@ def _validator_penalties(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
 
 def _block_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
     return {
-        "earned_gwei": int(frame["total"].sum()),
+        "earned_gwei": _total(frame["total"]),
         "missed_estimate_gwei": int(frame["missed_estimate"].fillna(0).sum()),
+        **_partly(frame, "total", "rewards_unknown"),
     }
 
 
@@ -127,26 +133,64 @@ def _sync_duties(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Met
 
 
 def _sync_rewards(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
-    return {"earned_gwei": int(frame["reward"].sum())}
+    return {
+        "earned_gwei": _total(frame["reward"]),
+        **_partly(frame, "reward", "rewards_unknown"),
+    }
 
 
 def _network_epochs(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
     row = frame.iloc[0]
     total = row["total_active_balance"]
-    metadata: Metadata = {"leak": bool(row["leak"]), "finalized": bool(row["finalized"])}
+    metadata: Metadata = {"finalized": bool(row["finalized"])}
+    if not pd.isna(row["leak"]):
+        metadata["leak"] = bool(row["leak"])
+    metadata |= _sources(tables["fact_sources"])
     if not pd.isna(total):
         metadata["total_active_balance_gwei"] = int(total)
         for component in ("source", "target", "head"):
-            participating = int(row[f"{component}_participating_balance"])
-            metadata[f"{component}_participation"] = round(participating / int(total), 6)
+            participating = row[f"{component}_participating_balance"]
+            if not pd.isna(participating):
+                share = round(int(participating) / int(total), 6)
+                metadata[f"{component}_participation"] = share
     return metadata
+
+
+def _sources(frame: pd.DataFrame) -> Metadata:
+    """Where the facts of the epoch came from, the missing ones first."""
+    lines = ["| fact | source | node | deviates | reason |", "|---|---|---|---|---|"]
+    missing = frame["source"].isna()
+    for row in pd.concat([frame[missing], frame[~missing]]).to_dict("records"):
+        source = "**not known**" if pd.isna(row["source"]) else row["source"]
+        deviates = "" if pd.isna(row["compared"]) else f"{row['deviating']}/{row['compared']}"
+        cells = [row["fact"], source, row["node"], deviates, row["reason"]]
+        shown = ("" if pd.isna(cell) else str(cell).replace("|", "\\|") for cell in cells)
+        lines.append(f"| {' | '.join(shown)} |")
+    metadata: Metadata = {"missing_facts": int(missing.sum())}
+    if missing.any():
+        metadata["missing"] = ", ".join(frame.loc[missing, "fact"].astype(str))
+    if len(frame):
+        metadata["sources"] = dg.MetadataValue.md("\n".join(lines))
+    return metadata
+
+
+def _total(column: pd.Series) -> int | None:
+    """The sum of what is known; None where there are rows and nothing is known of them."""
+    known = column.dropna()
+    return None if len(column) and known.empty else int(known.sum())
+
+
+def _partly(frame: pd.DataFrame, column: str, name: str) -> Metadata:
+    """How many rows are not part of a sum, if any."""
+    unknown = int(frame[column].isna().sum())
+    return {name: unknown} if unknown else {}
 
 
 def _effectiveness_scores(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Metadata:
     effectiveness = frame["attestation_effectiveness"].dropna().to_numpy(np.float64)
     rewards = tables["attestation_rewards"]
-    ideal = rewards["ideal_total"]
-    ideal_sum = int(ideal[ideal.notna()].sum())
+    known = rewards.dropna(subset=["ideal_total", "total_reward"])
+    ideal_sum = int(known["ideal_total"].sum())
     edges = np.linspace(0.0, 1.0, 11)
     counts: list[int] = np.histogram(effectiveness, edges)[0].tolist()
     metadata: Metadata = {
@@ -162,7 +206,7 @@ def _effectiveness_scores(frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame
     if len(effectiveness):
         metadata["mean_attestation_effectiveness"] = round(float(effectiveness.mean()), 6)
     if ideal_sum:
-        earned = int(rewards.loc[ideal.notna(), "total_reward"].sum())
+        earned = int(known["total_reward"].sum())
         metadata["reward_effectiveness"] = round(earned / ideal_sum, 6)
     return metadata
 

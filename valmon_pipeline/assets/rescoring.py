@@ -161,7 +161,10 @@ def diff(
                 moves.add(contract_of(table), stored.epoch, before, frame)
             on_compared(stored.epoch)
             yield epoch_facts(
-                stored.epoch, frames["effectiveness_scores"], facts["attestation_outcomes"]
+                stored.epoch,
+                frames["effectiveness_scores"],
+                facts["attestation_outcomes"],
+                duties_known=stored.duties_known,
             )
 
     affected = _resting_on(warehouse, rules, epochs)
@@ -209,10 +212,13 @@ def stored_in(warehouse: Warehouse, first: int, last: int) -> list[int]:
 
 def _network(facts: Mapping[str, pd.DataFrame]) -> NetworkScores | None:
     """Everybody's scores, if everybody is stored: as many as were counted when the epoch was read
-    with the whole registry. Who is in which band is a fact, and which of their sums are known."""
+    with the whole registry, each with a reward that is known. Who is in which band is a fact, and
+    which of their sums are known."""
     bands, rewards = facts["network_bands"], facts["attestation_rewards"]
     own = _bands(facts)
     if bands["validators"].sum() != len(rewards) or len(rewards) == 0 or own.mask.any():
+        return None
+    if rewards["total_reward"].isna().any():
         return None
     return stored_network_scores(
         rewards,

@@ -29,6 +29,7 @@ from valmon_pipeline.scoring.standings import (
     epoch_score,
 )
 from valmon_pipeline.storage.finality import stored_epochs
+from valmon_pipeline.storage.queries.incomplete_epochs import missing_facts
 from valmon_pipeline.storage.standings_due import DueStandings, due_standings, spread_marks
 from valmon_pipeline.storage.warehouse import Warehouse
 
@@ -152,6 +153,7 @@ def standings_frame(
         missed_streak=standings.missed_streak,
         had_duty=standings.had_duty,
         leak=leak,
+        duties_known=standings.duties_known,
     )
     return conform(
         "validator_standings",
@@ -169,17 +171,21 @@ def standings_frame(
     )
 
 
-def epoch_facts(epoch: int, scores: pd.DataFrame, outcomes: pd.DataFrame) -> EpochFacts:
+def epoch_facts(
+    epoch: int, scores: pd.DataFrame, outcomes: pd.DataFrame, *, duties_known: bool = True
+) -> EpochFacts:
     """What standings need of an epoch, from its ``effectiveness_scores`` and
-    ``attestation_outcomes``, as stored."""
+    ``attestation_outcomes``, as stored. ``duties_known``: its committees are known."""
     validators = scores["validator_index"].to_numpy(np.int64)
     duty = np.full(len(validators), NO_DUTY, dtype=np.int8)
     rows = np.searchsorted(validators, outcomes["validator_index"].to_numpy(np.int64))
     cause = outcomes["miss_cause"]
+    # Without a cause it is not known whether a vote that is not included was excused.
+    excused = (cause == MissCause.EXIT_BOUNDARY.value) | cause.isna()
     duty[rows] = duty_results(
         outcomes["included"].to_numpy(np.bool_),
         outcomes["earliest_inclusion_slot"].notna().to_numpy(np.bool_),
-        (cause == MissCause.EXIT_BOUNDARY.value).to_numpy(np.bool_),
+        excused.to_numpy(np.bool_),
     )
     slashed = np.zeros(len(validators), dtype=np.bool_)
     slashed[rows] = (cause == MissCause.SLASHED.value).to_numpy(np.bool_)
@@ -189,7 +195,7 @@ def epoch_facts(epoch: int, scores: pd.DataFrame, outcomes: pd.DataFrame) -> Epo
         scores["attainable_effectiveness"].to_numpy(np.float64),
         scores["attestation_effectiveness"].to_numpy(np.float64),
     )
-    return EpochFacts(epoch, validators, score, duty)
+    return EpochFacts(epoch, validators, score, duty, duties_known)
 
 
 SCORE_COLUMNS: Final = (
@@ -219,7 +225,10 @@ class StoredFacts:
             outcomes = _by_epoch(
                 read("attestation_outcomes", epochs=piece, columns=OUTCOME_COLUMNS), piece
             )
-            yield from map(epoch_facts, piece, scores, outcomes)
+            missing = missing_facts(self._warehouse.database, piece)
+            for epoch, of_scores, of_outcomes in zip(piece, scores, outcomes, strict=True):
+                known = "committees" not in missing.get(epoch, ())
+                yield epoch_facts(epoch, of_scores, of_outcomes, duties_known=known)
 
     def snapshots(self, epochs: Sequence[int]) -> Iterator[tuple[int, bool, pd.DataFrame]]:
         """Each epoch with whether it was in a leak, and the watched validators' status at its
@@ -248,8 +257,9 @@ class StoredFacts:
         """The epochs in pieces whose tables have about ``rows_at_once`` rows."""
         if not epochs:
             return
-        rows = self._warehouse.read("effectiveness_scores", epochs=epochs[-1:], columns=["epoch"])
-        length = max(1, self._rows_at_once // max(1, len(rows)))
+        # Not by the rows of an epoch: one that lacks its facts has few, its neighbours may not.
+        watched = self._warehouse.read("validators", columns=["validator_index"])
+        length = max(1, self._rows_at_once // max(1, len(watched)))
         for first in range(0, len(epochs), length):
             yield epochs[first : first + length]
 

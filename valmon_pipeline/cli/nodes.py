@@ -24,6 +24,7 @@ from valmon_pipeline.cli.application import (
     say,
 )
 from valmon_pipeline.deployment.demo_node import node_to_ask
+from valmon_pipeline.doctor.deviations import deviation_sentence, stored_deviations
 from valmon_pipeline.errors import ConfigurationError
 from valmon_pipeline.pipeline import node_pool, stored_network
 
@@ -39,10 +40,17 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             raise ConfigurationError("no beacon node is configured: set beacon_node_url")
         pool = node_pool(installation.settings, lambda: stored_network(installation.settings))
         reports = asyncio.run(pool.reports())
+        deviations = stored_deviations(installation.settings)
     used = next((report.health.name for report in reports if _is_rested(report)), None)
     used = used or next((one.health.name for one in reports if one.health.is_ready), None)
     if as_json:
-        print_json({"used": used, "nodes": [_as_json(report) for report in reports]})
+        print_json(
+            {
+                "used": used,
+                "nodes": [_as_json(report) for report in reports],
+                "deviations": deviations,
+            }
+        )
     else:
         output.print(_table(reports, used))
         for report in reports:
@@ -52,6 +60,8 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 say(f"{report.health.name}: {_last_failure(report)}")
             if report.health.disagreement:
                 say(f"{report.health.name} disagrees: {report.health.disagreement}")
+        for deviation in deviations:
+            say(f"{deviation.node}: {deviation_sentence(deviation)}; the right values are stored")
     if used is None:
         raise typer.Exit(1)
 

@@ -64,7 +64,14 @@ def report(
             else group_report(warehouse, span, group)
         )
     if as_json:
-        print_json({"first_epoch": span.first, "last_epoch": span.last, "groups": made.groups})
+        print_json(
+            {
+                "first_epoch": span.first,
+                "last_epoch": span.last,
+                "incomplete_epochs": made.incomplete,
+                "groups": made.groups,
+            }
+        )
         return
     if made.groups.empty:
         say(f"nothing is stored of epochs {span.first} to {span.last}")
@@ -73,6 +80,12 @@ def report(
         write_parquet(made.groups, path)
     elif form is Format.TABLE and path is None:
         output.print(_table(made))
+        if made.incomplete:
+            say(
+                f"{len(made.incomplete)} of these epochs lack facts, {made.incomplete[0]} to "
+                f"{made.incomplete[-1]}: sums are over what is known of them; "
+                f"`valmon status --epoch {made.incomplete[-1]}` says what is not"
+            )
     else:
         _write(_text(made, form), path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -22,6 +22,13 @@ from valmon_pipeline.cli.application import (
     say,
 )
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
+from valmon_pipeline.cli.provenance import (
+    LEDGER_FACTS,
+    PERFORMANCE_FACTS,
+    incomplete_lines,
+    missing_line,
+    show_sources,
+)
 from valmon_pipeline.deployment.up_state import running_up
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.partitions import EpochRange
@@ -30,6 +37,8 @@ from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.queries import (
     Span,
     group_summary,
+    incompleteness,
+    lacks_of,
     network_epochs,
     network_validator_history,
     storage_status,
@@ -45,13 +54,28 @@ _FAULTS_OF_OTHERS: Final = frozenset(
 
 
 @app.command()
-def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show what runs and what is stored: epochs, gaps, rows and bytes per table."""
+def status(
+    epoch: Annotated[
+        int | None,
+        typer.Option("--epoch", help="Where the facts of this epoch came from instead.", min=0),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what runs and what is stored: epochs, gaps, missing facts, rows and bytes per table.
+
+    With --epoch: where each fact of that epoch came from, and why it is missing if it is.
+    """
     installation = load(config)
+    if epoch is not None:
+        with opened_warehouse(installation) as warehouse:
+            show_sources(warehouse, epoch, as_json=as_json)
+        return
     up = running_up(installation)
     ui = None if up is None else up.ui_url
     with opened_warehouse(installation) as warehouse:
         stored = storage_status(warehouse)
+        incomplete = incompleteness(warehouse.database)
         head = read_chain_head(warehouse, datetime.now(UTC))
         address = warehouse.database.address
     if as_json:
@@ -62,6 +86,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 "database": address,
                 "head": head,
                 "stored": stored,
+                "incomplete": incomplete,
             }
         )
         return
@@ -78,6 +103,8 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         f"epochs    {stored.first_epoch}..{stored.last_epoch}: {stored.epoch_count} stored, "
         f"{stored.finalized_count} final, gaps: {gaps}"
     )
+    for line in incomplete_lines(incomplete):
+        say(line)
     table = _table("table", _right("rows"), _right("size"))
     for row in stored.tables:
         rows = f"{'≈ ' if row.rows_estimated else ''}{row.rows:,}"
@@ -119,17 +146,35 @@ def validator(
             history = warehouse.read("balance_ledger", epochs=asked, validator_indices=[index])
         else:
             history = validator_history(warehouse, index, asked)
+        facts = LEDGER_FACTS if ledger else PERFORMANCE_FACTS
+        missing = [
+            lack
+            for lack in ([] if network_history else lacks_of(warehouse.database, asked))
+            if lack.fact in facts
+        ]
     absent = [] if wanted is None else [epoch for epoch in wanted if epoch not in known]
     if as_json:
-        print_json({"validator_index": index, "epochs": history, "epochs_not_stored": absent})
+        print_json(
+            {
+                "validator_index": index,
+                "epochs": history,
+                "epochs_not_stored": absent,
+                "missing": [lack._asdict() for lack in missing],
+            }
+        )
         return
+    unknown = {lack.epoch for lack in missing if lack.fact == "committees"}
     if history.empty:
         say(f"nothing is stored about validator {index} in these epochs")
     else:
         if network_history:
             output.print(_network_table(index, history))
+        elif ledger:
+            output.print(_ledger_table(index, history))
         else:
-            output.print((_ledger_table if ledger else _history_table)(index, history))
+            output.print(_history_table(index, history, unknown))
+    if missing:
+        say(missing_line(missing))
     if absent:
         what = " of the whole network" if network_history else ""
         say(
@@ -173,8 +218,11 @@ def _head(head: ChainHead | None) -> str:
     )
 
 
-def _history_table(index: int, history: pd.DataFrame) -> Table:
-    """The epochs; sync committee and proposals only if there were any."""
+def _history_table(index: int, history: pd.DataFrame, unknown: Set[int]) -> Table:
+    """The epochs; sync committee and proposals only if there were any. Duties of the epochs
+    ``unknown`` are not known: these have a row each, whatever is known of them."""
+    wanted = pd.DataFrame({"epoch": sorted(unknown | {*history["epoch"].tolist()})})
+    history = wanted.merge(history, on="epoch", how="left")
     in_committee = bool(history["sync_due"].fillna(0).any())
     proposes = bool(history["proposals"].fillna(0).any())
     table = _table(
@@ -194,7 +242,7 @@ def _history_table(index: int, history: pd.DataFrame) -> Table:
         table.add_row(
             str(row["epoch"]),
             _count(row["slot"], separator=""),
-            _outcome(row),
+            _outcome(row, known=row["epoch"] not in unknown),
             _count(row["inclusion_delay"]),
             _flags(row),
             _count(row["total_reward"]),
@@ -207,15 +255,16 @@ def _history_table(index: int, history: pd.DataFrame) -> Table:
 
 
 def _ledger_table(index: int, ledger: pd.DataFrame) -> Table:
-    """The components that moved anything in these epochs, a column each."""
-    components = [name for name in COMPONENTS if ledger[name].any()]
+    """The components that moved anything in these epochs, or may have, a column each."""
+    components = [name for name in COMPONENTS if ledger[name].fillna(1).any()]
     shown = ["opening_balance", *components, "residual", "closing_balance"]
     table = _table(
         _right("epoch"),
         *(_right(name.replace("_", " ")) for name in shown),
         "class",
         title=f"Validator {index}, gwei",
-        caption="opening + all that moved it + residual = closing; class: what the residual is",
+        caption="opening + all that moved it + residual = closing; class: what the residual is, or "
+        "which component is not known",
     )
     for row in ledger.to_dict("records"):
         known = "" if pd.isna(row["residual_class"]) else str(row["residual_class"])
@@ -246,11 +295,11 @@ def _network_table(index: int, history: pd.DataFrame) -> Table:
     return table
 
 
-def _outcome(row: dict[Any, Any]) -> str:
+def _outcome(row: dict[Any, Any], *, known: bool) -> str:
     if pd.isna(row["included"]):
-        return "no duty"
+        return "no duty" if known else "not known"
     if pd.isna(row["miss_cause"]):
-        return "included"
+        return "included" if row["included"] else "missed, cause not known"
     cause = MissCause(row["miss_cause"])
     colour = "yellow" if cause in _FAULTS_OF_OTHERS else "red"
     return f"[{colour}]{cause.value.replace('_', ' ')}[/]"

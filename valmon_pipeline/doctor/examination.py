@@ -9,6 +9,7 @@ from typing import Final
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.doctor.channels import channel_findings
 from valmon_pipeline.doctor.database import database_findings
+from valmon_pipeline.doctor.deviations import deviation_findings
 from valmon_pipeline.doctor.finding import Finding, good, problem, warning
 from valmon_pipeline.doctor.machine import machine_findings
 from valmon_pipeline.doctor.nodes import node_findings
@@ -51,4 +52,5 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield from node_findings(
             installation.settings, lambda: stored_network(installation.settings)
         )
+    yield from deviation_findings(installation.settings)
     yield from running_findings(installation)

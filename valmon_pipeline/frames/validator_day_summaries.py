@@ -19,15 +19,19 @@ CONTRACT = table(
         "validator_index": integer("The validator."),
         "epochs": integer("Epochs of the day that are summed up."),
         "complete": flag("Whether these are all epochs of the day."),
+        "incomplete_epochs": integer(
+            "How many of these epochs lack a fact: sums are over what is known of them."
+        ),
         "finalized": flag("Whether all of them were final."),
         **sum_columns(),
         "opening_balance": gwei(
-            "Balance at the beginning of the first epoch that is summed up; NULL without a ledger.",
+            "Balance at the beginning of the first epoch that is summed up and has a ledger; NULL "
+            "without one.",
             nullable=True,
         ),
         "closing_balance": gwei(
-            "Balance at the end of the last one; on a complete day, opening_balance and the "
-            "ledger's components and residual.",
+            "Balance at the end of the last one; on a complete day without incomplete epochs, "
+            "opening_balance and the ledger's components and residual.",
             nullable=True,
         ),
     },

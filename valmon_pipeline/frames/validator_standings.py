@@ -35,10 +35,10 @@ CONTRACT = table(
         "health": enumeration("The verdict.", [health.value for health in Health]),
         "health_reasons": text(
             "Why, as codes joined by commas: pending, exited, slashed, no_duty, missed_streak:5, "
-            "score_below:0.9, leak; NULL when healthy.",
+            "duties_unknown, score_below:0.9, leak; NULL when healthy.",
             nullable=True,
         ),
-        "window_epochs": integer("Stored epochs in the window."),
+        "window_epochs": integer("Stored epochs in the window whose duties are known."),
         "window_complete": flag("Whether these are all epochs of the window."),
         "formula_version": integer("Version of the formulas the row was computed with."),
     },

@@ -143,7 +143,8 @@ def _days(summary: pd.DataFrame, category: str) -> list[GroupDay]:
             int(row["duties"]),
             int(row["missed"]),
             None if pd.isna(row["reward_effectiveness"]) else float(row["reward_effectiveness"]),
-            int(row["earned_gwei"]),
+            None if pd.isna(row["earned_gwei"]) else int(row["earned_gwei"]),
+            int(row["incomplete_epochs"]),
         )
         for row in summary.to_dict("records")
     ]

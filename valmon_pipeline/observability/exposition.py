@@ -38,6 +38,7 @@ class FiguresCollector(Collector):
         """Every metric family of which something is known."""
         figures = self._figures
         yield from self._chain()
+        yield from self._missing()
         yield from self._database()
         yield gauges(
             "valmon_alerts",
@@ -102,6 +103,21 @@ class FiguresCollector(Collector):
                 "epoch is stored when the next one is over.",
                 max(0, epoch - newest.epoch),
             )
+
+    def _missing(self) -> Iterator[Metric]:
+        figures = self._figures
+        yield from self._gauge(
+            "valmon_incomplete_epochs",
+            "Stored epochs that lack a fact.",
+            figures.incomplete_epochs,
+        )
+        yield gauges(
+            "valmon_missing_facts",
+            "Stored epochs that lack the fact.",
+            self._network,
+            ["fact"],
+            {(fact,): count for fact, count in figures.missing_facts.items()},
+        )
 
     def _database(self) -> Iterator[Metric]:
         tables = self._figures.tables

@@ -36,7 +36,7 @@ _SUMS: Final[Mapping[str, tuple[str, Callable[[Sums], float | None]]]] = {
     ),
     "eth_actual_consensus_rewards_gwei": (
         "Attestation rewards earned.",
-        lambda sums: sums["reward"],
+        lambda sums: sums["reward"] if sums["rewards_known"] else None,
     ),
     "eth_consensus_rewards_rate": (
         "Attestation rewards in percent of the ideal, where the ideal is known.",
@@ -63,7 +63,7 @@ _SUMS: Final[Mapping[str, tuple[str, Callable[[Sums], float | None]]]] = {
     ),
     "valmon_missed_reward_gwei": (
         "Ideal less earned attestation rewards.",
-        lambda sums: sums["missed_reward"],
+        lambda sums: sums["missed_reward"] if sums["rewards_known"] else None,
     ),
     "valmon_ledger_residual_validators": (
         "Validators whose balance moved by something unexplained.",
@@ -74,6 +74,15 @@ _SUMS: Final[Mapping[str, tuple[str, Callable[[Sums], float | None]]]] = {
         lambda sums: sums["closing_balance"],
     ),
 }
+
+
+_NEEDED: Final[Mapping[str, frozenset[str]]] = {
+    "eth_missed_attestations": frozenset({"committees"}),
+    "eth_missed_consecutive_attestations": frozenset({"committees"}),
+    "valmon_proposals_due": frozenset({"proposers"}),
+    "valmon_ledger_residual_validators": frozenset({"registry_at_start", "registry_at_end"}),
+}
+"""The facts without which a count would be too low: while one is missing, it is not exported."""
 
 
 class GroupMetrics:
@@ -88,14 +97,18 @@ class GroupMetrics:
         self._everybody = ["scope:watched", *(["scope:all-network"] if watches_network else [])]
 
     def collect(self, newest: StoredEpoch) -> Iterator[Metric]:
-        """Every family of the epoch's groups."""
+        """Every family of the epoch's groups. What is not known has no samples."""
+        hidden = {name for name, facts in _NEEDED.items() if facts & newest.missing}
         for name, (meaning, figure) in _SUMS.items():
+            if name in hidden:
+                continue
             values = {group: figure(sums) for group, sums in newest.sums.items()}
             yield self._family(name, meaning, values)
         yield self._family("eth_slashed_validators", "Slashed validators.", newest.slashed)
-        if newest.repeatedly_missed is not None:
+        streaks = "eth_missed_consecutive_attestations"
+        if newest.repeatedly_missed is not None and streaks not in hidden:
             yield self._family(
-                "eth_missed_consecutive_attestations",
+                streaks,
                 "Validators that missed two or more attestations in a row.",
                 newest.repeatedly_missed,
             )

@@ -44,7 +44,19 @@ def page(report: Report) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
         f"<p>By {escape(report.category)}. Amounts are gwei; a dash means that nothing was due, or "
-        f"that it is not known.</p>{body}</body></html>\n"
+        f"that it is not known.</p>{_incomplete(report)}{body}</body></html>\n"
+    )
+
+
+def _incomplete(report: Report) -> str:
+    """The sentence about epochs that lack facts; empty without any."""
+    if not report.incomplete:
+        return ""
+    first, last = report.incomplete[0], report.incomplete[-1]
+    return (
+        f"<p>{len(report.incomplete)} of these epochs lack facts ({first} to {last}): sums are "
+        "over what is known of them, and what moved balances there without a known reason is "
+        "<i>unknown</i> in the ledger.</p>"
     )
 
 
@@ -76,7 +88,8 @@ def _table(groups: pd.DataFrame, columns: dict[str, str]) -> str:
 
 def _ledger(groups: pd.DataFrame) -> str:
     """One column per group, so that any number of components fits a page."""
-    names = ["opening_balance", *(f"ledger_{name}" for name in LEDGER_SUMS), "moved", "gaps"]
+    names = ["opening_balance", *(f"ledger_{name}" for name in LEDGER_SUMS)]
+    names += ["unknown", "moved", "gaps"]
     head = "".join(f"<th>{escape(_name(group))}</th>" for group in groups["group"])
     rows = "".join(
         f"<tr><td>{label}</td>"

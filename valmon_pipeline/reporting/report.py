@@ -38,11 +38,13 @@ class Report:
     """A range of epochs, summed up. Amounts are exact gwei.
 
     ``groups``: per ``group`` the ``epochs`` summed up, ``validators`` (the most in an epoch), the
-    sums and ratios of ``storage.queries``, ``earned``, and the ledger (``opening_balance``,
-    ``ledger_*``, ``moved``, ``gaps``, ``closing_balance``); the last row, ``all``, is everybody.
+    sums and ratios of ``storage.queries``, ``earned`` (as far as known, NULL where no reward is),
+    and the ledger (``opening_balance``, ``ledger_*``, ``unknown``, ``moved``, ``gaps``,
+    ``closing_balance``); the last row, ``all``, is everybody.
     ``series``: the same sums and ratios per bucket and group. ``network``: see ``network_series``.
     ``distribution``: by epoch the quantiles of everybody's reward effectiveness (p05 … p95), NULL
-    where they are unknown.
+    where they are unknown. ``incomplete`` are the stored epochs that lack facts: sums are over what
+    is known of them.
     """
 
     network_name: str
@@ -52,6 +54,7 @@ class Report:
     series: pd.DataFrame
     network: pd.DataFrame
     distribution: pd.DataFrame
+    incomplete: tuple[int, ...] = ()
 
 
 def span_of(network: NetworkIdentity, first: str, last: str) -> Span:
@@ -130,16 +133,28 @@ def _report(
     groups.insert(0, "group", pd.Series(names, dtype="str"))
     groups.insert(1, "epochs", by_epoch.groupby("value")["first_epoch"].nunique()[names].to_numpy())
     groups.insert(2, "validators", members.groupby("value").max()[names].to_numpy())
-    groups["earned"] = groups["reward"] + groups["sync_reward"] + groups["proposal_reward"]
+    known = groups["rewards_known"] + groups["sync_due_rewarded"] + groups["proposals_rewarded"]
+    earned = groups["reward"] + groups["sync_reward"] + groups["proposal_reward"]
+    groups["earned"] = earned.where(known > 0)
     over = ledger_over_epochs(ledger).set_index("value").reindex(names)
-    for name in ("opening_balance", "moved", "gaps", "closing_balance"):
+    for name in ("opening_balance", "unknown", "moved", "gaps", "closing_balance"):
         groups[name] = over[name].astype("Int64").array
     network = network_series(warehouse, span, by)
     quantiles = [*quantile_names("reward_effectiveness")]
     distribution = warehouse.read(
-        "network_epochs", epochs=span.epochs, columns=["epoch", *quantiles]
+        "network_epochs", epochs=span.epochs, columns=["epoch", "missing_facts", *quantiles]
     ).set_index("epoch")
-    return Report(warehouse.schema, category, span, groups, series, network, distribution)
+    incomplete = distribution.index[distribution.pop("missing_facts") > 0].tolist()
+    return Report(
+        warehouse.schema,
+        category,
+        span,
+        groups,
+        series,
+        network,
+        distribution,
+        tuple(incomplete),
+    )
 
 
 def _granularity(span: Span) -> Granularity:

@@ -21,13 +21,16 @@ ObjectArray = npt.NDArray[np.object_]
 
 
 class Health(StrEnum):
-    """The verdicts under their stored names, ascending in severity but for the last."""
+    """The verdicts under their stored names: three of ascending severity, and two without."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
     CRITICAL = "critical"
     INACTIVE = "inactive"
     """Nothing is expected of it: not active yet or any more, or without a duty in the window."""
+    UNKNOWN = "unknown"
+    """Nothing is known of its duties: the committees of the epoch are not known, and in the rest of
+    the window it had none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,16 @@ def judge_health(
     missed_streak: Int64Array,
     had_duty: BoolArray,
     leak: bool,
+    duties_known: bool = True,
 ) -> tuple[ObjectArray, ObjectArray]:
     """The name of the verdict on each validator (n), and its reasons joined by commas.
 
     ``score`` is NaN where nothing could be judged. Reasons are None for healthy validators.
+    Without ``duties_known``, those of the newest epoch, who had none before may have one.
     """
+    idle = ~had_duty & ~life.pending & ~life.exited
     inactive = life.pending | life.exited | ~had_duty
+    unknown = idle if not duties_known else np.zeros(len(score), dtype=np.bool_)
     counted = judged_epochs >= rules.minimum_judged_epochs
     # A comparison with NaN is false: no score, no verdict by it.
     poor, bad = (
@@ -79,15 +86,19 @@ def judge_health(
     critical = life.slashed | long_streak | bad
     degraded = streak | poor
     health = np.select(
-        [inactive, critical, degraded],
-        [Health.INACTIVE.value, Health.CRITICAL.value, Health.DEGRADED.value],
+        [unknown, inactive, critical, degraded],
+        [
+            *(Health.UNKNOWN.value, Health.INACTIVE.value),
+            *(Health.CRITICAL.value, Health.DEGRADED.value),
+        ],
         default=Health.HEALTHY.value,
     ).astype(object)
     reasons = _Reasons(len(score))
     reasons.add(life.pending, "pending")
     reasons.add(life.exited, "exited")
     reasons.add(life.slashed, "slashed")
-    reasons.add(~had_duty & ~life.pending & ~life.exited, "no_duty")
+    reasons.add(unknown, "duties_unknown")
+    reasons.add(idle & ~unknown, "no_duty")
     active = ~inactive
     for count in np.unique(missed_streak[active & streak]).tolist():
         reasons.add(active & streak & (missed_streak == count), f"missed_streak:{count}")

@@ -6,6 +6,9 @@ earned (an inactivity leak, unknown totals of the network), the attestation effe
 the vote, or it was missed in the last epoch before the exit. Nor has one of a slashed validator,
 which cannot earn anything, whatever it votes.
 
+An epoch whose duties are not known is as if it were not stored: it has no scores, is no miss and
+ends no streak of misses, and the window is not complete.
+
 The time-weighted score after epoch E is
 
     Σ w(E − e) · score(e) / Σ w(E − e),   w(age) = 2^(−age / half-life),
@@ -24,7 +27,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -60,13 +63,15 @@ class StandingRules:
 class EpochFacts:
     """What standings need of an epoch, per validator with a score or duty in it (n, ascending).
 
-    ``score`` is that of :func:`epoch_score`, ``duty`` that of :func:`duty_results`.
+    ``score`` is that of :func:`epoch_score`, ``duty`` that of :func:`duty_results`. Without
+    ``duties_known`` nobody has a duty here, whoever had one.
     """
 
     epoch: int
     validators: Int64Array
     score: Float64Array
     duty: Int8Array
+    duties_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Standings:
     """Standings of validators (n) after an epoch, without the verdict on them.
 
     ``judged_epochs`` counts the epochs with a score, ``had_duty`` says whether there was any duty.
+    ``window_epochs`` counts the epochs of the window whose duties are known; ``window_complete``:
+    these are all. ``duties_known`` says it of the newest epoch.
     """
 
     time_weighted_score: Float64Array
@@ -82,15 +89,17 @@ class Standings:
     had_duty: BoolArray
     window_epochs: int
     window_complete: bool
+    duties_known: bool = True
 
 
-def duty_results(included: BoolArray, possible: BoolArray, at_exit: BoolArray) -> Int8Array:
+def duty_results(included: BoolArray, possible: BoolArray, excused: BoolArray) -> Int8Array:
     """What became of attestation duties (d): ``KEPT``, ``MISSED`` or ``EXCUSED``.
 
-    ``possible``: a block could have carried the vote; ``at_exit``: it was not included in the last
-    epoch before the validator's exit, where keys are often stopped early.
+    ``possible``: a block could have carried the vote; ``excused``: it was not included in the last
+    epoch before the validator's exit, where keys are often stopped early, or it is not known that
+    this was not so.
     """
-    missed = np.where(possible & ~at_exit, MISSED, EXCUSED)
+    missed = np.where(possible & ~excused, MISSED, EXCUSED)
     return np.where(included, KEPT, missed).astype(np.int8)
 
 
@@ -137,7 +146,7 @@ class StandingsWindow:
         if self._epochs and np.array_equal(self._epochs[-1].validators, facts.validators):
             # Kept once, and recognised below by being the same object.
             same = self._epochs[-1].validators
-            facts = EpochFacts(facts.epoch, same, facts.score, facts.duty)
+            facts = replace(facts, validators=same)
         self._epochs.append(facts)
         first = self._rules.first_epoch(facts.epoch)
         while self._epochs[0].epoch < first:
@@ -161,13 +170,15 @@ class StandingsWindow:
         score = np.full(count, np.nan)
         np.divide(numerator, denominator, out=score, where=judged_epochs > 0)
         due = self.newest - self._rules.first_epoch(self.newest) + 1
+        known = sum(facts.duties_known for facts in self._epochs)
         return Standings(
             time_weighted_score=score,
             missed_streak=missed_streak,
             judged_epochs=judged_epochs,
             had_duty=had_duty,
-            window_epochs=len(self._epochs),
-            window_complete=len(self._epochs) == due,
+            window_epochs=known,
+            window_complete=known == due,
+            duties_known=self._epochs[-1].duties_known,
         )
 
     def _aligned(self, validators: Int64Array) -> Iterator[tuple[int, Float64Array, Int8Array]]:

@@ -28,7 +28,10 @@ STANDINGS: Final = "validator_standings"
 DUE: Final = "standings_due"
 
 MADE_FROM: Final = frozenset(
-    {"attestation_outcomes", "effectiveness_scores", "network_epochs", "validator_snapshots"}
+    {
+        *("attestation_outcomes", "effectiveness_scores", "fact_sources"),
+        *("network_epochs", "validator_snapshots"),
+    }
 )
 """The tables that standings are computed from: storing an epoch of any of them makes it due."""
 

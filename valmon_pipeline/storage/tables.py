@@ -121,6 +121,7 @@ INDEXES: Final = (
             "misses_next_block_missed",
             "misses_late_block",
             "misses_wrong_head",
+            "rewards_known",
         ),
     ),
     SecondaryIndex(
@@ -157,6 +158,13 @@ INDEXES: Final = (
             "ledger_slashing_correlation",
             "ledger_other",
         ),
+    ),
+    SecondaryIndex(
+        "fact_sources",
+        ("fact", "epoch"),
+        "Which facts are missing, counted by every scrape of the metrics; the few rows that are "
+        "not known.",
+        where="source IS NULL",
     ),
     SecondaryIndex(
         "validator_penalties",

@@ -27,9 +27,11 @@ def epoch_facts(
     missing: Collection[int] = (),
     cause: str = "not_included",
     leak: bool = False,
+    unknown: Collection[str] = (),
     change: Callable[[Tables], None] = lambda tables: None,
 ) -> EpochFacts:
-    """Facts of an epoch in which ``missing`` have no attestation on the chain, for ``cause``."""
+    """Facts of an epoch in which ``missing`` have no attestation on the chain, for ``cause``.
+    ``unknown`` are names of facts that no node gave."""
     index = np.arange(validators)
     misses = np.isin(index, list(missing))
     whole = np.full(validators, epoch)
@@ -78,15 +80,24 @@ def epoch_facts(
                 "status": "active_ongoing",
             }
         ),
+        "block_events": pd.DataFrame(
+            {
+                "epoch": pd.array([], dtype="int32"),
+                "event_type": pd.array([], dtype="str"),
+                "validator_index": pd.array([], dtype="Int32"),
+                "effective": pd.array([], dtype="boolean"),
+            }
+        ),
         "balance_ledger": _ledger(epoch, validators),
     }
     change(tables)
-    return EpochFacts(epoch, SLOTS, tables, leak)
+    return EpochFacts(epoch, SLOTS, tables, leak, frozenset(unknown))
 
 
 def _summaries(epoch: int, validators: int, missing: int, cause: str) -> pd.DataFrame:
     frame = pd.DataFrame({"epoch": [epoch], "category": ["all"], "value": ["all"]})
     frame["duties"] = validators
+    frame["included"] = validators - missing
     for name in ("not_included", "no_opportunity", "exit_boundary", "slashed"):
         frame[f"misses_{name}"] = missing if name == cause else 0
     frame["cost_not_included"] = pd.array([1000 * missing], dtype="Int64")

@@ -299,10 +299,6 @@ NUMBERS: dict[str, Callable[[Any], tuple[Any, Any]]] = {
         d["message"]["body"]["execution_requests"]["deposits"][0],
         "amount",
     ),
-    "message.body.execution_requests.withdrawals[0].amount": lambda d: (
-        d["message"]["body"]["execution_requests"]["withdrawals"][0],
-        "amount",
-    ),
 }
 
 
@@ -318,6 +314,17 @@ def test_a_number_that_json_would_be_refused_for_is_refused_at_the_same_field(pa
     for refused in reads:
         with pytest.raises(FieldError, match=re.escape(f"{path} is {2**63}")):
             refused()
+
+
+def test_a_withdrawal_request_may_ask_for_any_amount() -> None:
+    """The sender chooses all 64 bits; a block with such a request must not cost its epoch."""
+    data = changed(block_of(Fork.FULU))
+    data["message"]["body"]["execution_requests"]["withdrawals"][0]["amount"] = str(2**64 - 1)
+    for block in (
+        from_json(data, "fulu"),
+        BlockDecoder(spec()).block(Fork.FULU, serialized(Fork.FULU, data)),
+    ):
+        assert block.operations.withdrawal_requests[0].amount == 2**63 - 1
 
 
 def offset_at(content: bytes, at: int) -> int:

@@ -25,7 +25,7 @@ ACTIVE: dict[str, Any] = {
 
 
 def verdict(
-    rules: HealthRules = RULES, *, leak: bool = False, **differs: Any
+    rules: HealthRules = RULES, *, leak: bool = False, duties_known: bool = True, **differs: Any
 ) -> tuple[str, str | None]:
     """The verdict on one validator, healthy but for what is given, and the reasons."""
     one = ACTIVE | differs
@@ -37,6 +37,7 @@ def verdict(
         missed_streak=np.array([one["missed_streak"]]),
         had_duty=np.array([one["had_duty"]]),
         leak=leak,
+        duties_known=duties_known,
     )
     return health[0], reasons[0]
 
@@ -113,3 +114,19 @@ def test_many_at_once_are_judged_as_each_alone(
     alone = [verdict(leak=leak, **one) for one in each]
     assert list(zip(health, reasons, strict=True)) == alone
     assert all((name == Health.HEALTHY.value) == (why is None) for name, why in alone)
+
+
+@pytest.mark.parametrize(
+    ("differs", "expected"),
+    [
+        ({"had_duty": False}, ("unknown", "duties_unknown")),
+        ({"had_duty": False, "pending": True}, ("inactive", "pending")),
+        ({"had_duty": False, "exited": True}, ("inactive", "exited")),
+        ({}, ("healthy", None)),
+        ({"missed_streak": 5}, ("critical", "missed_streak:5")),
+    ],
+)
+def test_without_known_duties_nobody_is_said_to_have_none(
+    differs: dict[str, Any], expected: tuple[str, str | None]
+) -> None:
+    assert verdict(duties_known=False, **differs) == expected

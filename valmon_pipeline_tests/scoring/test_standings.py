@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -144,6 +146,31 @@ def test_epochs_before_the_first_one_of_the_chain_are_no_gap() -> None:
     assert not alone({2: facts[2]}, 2).window_complete
 
 
+def test_an_epoch_without_known_duties_neither_counts_as_a_miss_nor_ends_a_streak() -> None:
+    unknown = replace(facts_of(2, {}), duties_known=False)
+    facts = {
+        0: facts_of(0, {0: (MISSED, 0.0)}),
+        1: facts_of(1, {0: (MISSED, 0.0)}),
+        2: unknown,
+        3: facts_of(3, {0: (MISSED, 0.5)}),
+    }
+    standings = alone(facts, 3)
+    assert standings.missed_streak[0] == 3
+    assert standings.judged_epochs[0] == 3
+    without = {epoch: one for epoch, one in facts.items() if epoch != 2}
+    assert same(standings, alone(without, 3))
+    assert alone(facts, 2).missed_streak[0] == 2
+
+
+def test_a_window_with_an_epoch_without_known_duties_is_not_complete() -> None:
+    facts = {epoch: facts_of(epoch, {0: (KEPT, 1.0)}) for epoch in range(3)}
+    facts[1] = replace(facts_of(1, {}), duties_known=False)
+    standings = alone(facts, 2)
+    assert (standings.window_epochs, standings.window_complete) == (2, False)
+    assert standings.duties_known
+    assert not alone(facts, 1).duties_known
+
+
 def test_epochs_come_in_order() -> None:
     window = StandingsWindow(RULES)
     window.add(facts_of(4, {}))
@@ -154,8 +181,8 @@ def test_epochs_come_in_order() -> None:
 def test_a_miss_that_could_not_be_helped_is_excused() -> None:
     included = np.array([True, False, False, False])
     possible = np.array([True, True, False, True])
-    at_exit = np.array([True, False, False, True])
-    assert duty_results(included, possible, at_exit).tolist() == [KEPT, MISSED, EXCUSED, EXCUSED]
+    excused = np.array([True, False, False, True])
+    assert duty_results(included, possible, excused).tolist() == [KEPT, MISSED, EXCUSED, EXCUSED]
 
 
 def test_the_score_is_the_attainable_one_where_there_is_one() -> None:

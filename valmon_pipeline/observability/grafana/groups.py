@@ -15,6 +15,7 @@ from valmon_pipeline.observability.grafana.dashboard import (
     Variable,
     over_time,
 )
+from valmon_pipeline.observability.grafana.overview import MISSED
 
 MISS_CAUSES: Final = tuple(
     name.removeprefix("misses_") for name in SUM_NAMES if name.startswith("misses_")
@@ -51,7 +52,7 @@ GROUPS: Final = Dashboard(
         Panel(
             "Missed attestations",
             "timeseries",
-            over_time("sum(missed) AS missed", "epoch_summaries", _IN_CATEGORY, also="value"),
+            over_time(MISSED, "epoch_summaries", _IN_CATEGORY, also="value"),
             points=_POINTS,
         ),
         Panel(
@@ -62,8 +63,9 @@ GROUPS: Final = Dashboard(
             "       sum(attestation_effectiveness_sum)\n"
             "         / nullif(sum(attestation_effectiveness_duties), 0) AS effectiveness,\n"
             "       sum(scored_reward)::float8 / nullif(sum(scored_ideal_reward), 0) AS of_ideal,\n"
-            "       sum(reward)::bigint AS reward_gwei,\n"
-            "       sum(missed_reward)::bigint AS missed_gwei\n"
+            "       sum(reward) FILTER (WHERE rewards_known > 0)::bigint AS reward_gwei,\n"
+            "       sum(missed_reward) FILTER (WHERE rewards_known > 0)::bigint AS missed_gwei,\n"
+            "       sum(rewards_known) AS rewards_known\n"
             f"  FROM {NETWORK}.epoch_summaries WHERE {_IN_CATEGORY} AND {IN_TIME}\n"
             " GROUP BY 1 ORDER BY 1",
             width=24,

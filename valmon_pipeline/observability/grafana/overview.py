@@ -13,7 +13,16 @@ from valmon_pipeline.observability.grafana.dashboard import (
 )
 
 EVERYBODY: Final = "category = 'all' AND value = 'all'"
+MISSED: Final = "sum(missed) FILTER (WHERE duties > 0) AS missed"
 _NEWEST: Final = f"(SELECT max(epoch) FROM {NETWORK}.network_epochs)"
+
+
+def _participation(flag: str) -> str:
+    """Σ participating / Σ active balance of the epochs in which both are known."""
+    balance = f"{flag}_participating_balance"
+    known = f"FILTER (WHERE {balance} IS NOT NULL)"
+    return f"sum({balance}) / nullif(sum(total_active_balance) {known}, 0) AS {flag}"
+
 
 OVERVIEW: Final = Dashboard(
     "valmon-overview",
@@ -53,7 +62,8 @@ OVERVIEW: Final = Dashboard(
             f"SELECT count(*) FILTER (WHERE health = 'healthy') AS healthy,\n"
             f"       count(*) FILTER (WHERE health = 'degraded') AS degraded,\n"
             f"       count(*) FILTER (WHERE health = 'critical') AS critical,\n"
-            f"       count(*) FILTER (WHERE health = 'inactive') AS inactive\n"
+            f"       count(*) FILTER (WHERE health = 'inactive') AS inactive,\n"
+            f"       count(*) FILTER (WHERE health = 'unknown') AS unknown\n"
             f"  FROM {NETWORK}.validator_standings WHERE epoch = {_NEWEST}",
             width=6,
             height=4,
@@ -73,18 +83,14 @@ OVERVIEW: Final = Dashboard(
         Panel(
             "Missed attestations",
             "timeseries",
-            over_time("sum(missed) AS missed", "epoch_summaries", EVERYBODY),
+            over_time(MISSED, "epoch_summaries", EVERYBODY),
+            description="Empty where no duties are known.",
         ),
         Panel(
             "Participation of the network",
             "timeseries",
             over_time(
-                "sum(target_participating_balance) / nullif(sum(total_active_balance), 0)"
-                " AS target,\n"
-                "    sum(source_participating_balance) / nullif(sum(total_active_balance), 0)"
-                " AS source,\n"
-                "    sum(head_participating_balance) / nullif(sum(total_active_balance), 0)"
-                " AS head",
+                ",\n    ".join(map(_participation, ("target", "source", "head"))),
                 "network_epochs",
             ),
             unit="percentunit",

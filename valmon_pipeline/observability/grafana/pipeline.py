@@ -20,11 +20,14 @@ PIPELINE: Final = Dashboard(
     "valmon: pipeline",
     [
         Panel(
-            "Epochs stored, and final",
+            "Epochs stored, final, and incomplete",
             "timeseries",
             over_time(
-                "count(*) AS stored, count(*) FILTER (WHERE finalized) AS final", "network_epochs"
+                "count(*) AS stored, count(*) FILTER (WHERE finalized) AS final,\n"
+                "    count(*) FILTER (WHERE missing_facts > 0) AS incomplete",
+                "network_epochs",
             ),
+            description="Incomplete ones lack a fact: what rests on it is NULL.",
         ),
         Panel(
             "Seconds from the end of an epoch to its rows",
@@ -35,6 +38,15 @@ PIPELINE: Final = Dashboard(
             f"SELECT {time_of('point')} AS time, points.* FROM points, network ORDER BY 1",
             unit="s",
             description="Of the newest materialization: high for what was loaded later.",
+        ),
+        Panel(
+            "Missing facts",
+            "table",
+            f"{EPOCHS}SELECT fact, count(*) AS epochs, min(epoch) AS oldest,\n"
+            "       max(epoch) AS newest, mode() WITHIN GROUP (ORDER BY reason) AS reason\n"
+            f"  FROM {NETWORK}.fact_sources WHERE source IS NULL AND {IN_TIME}\n"
+            " GROUP BY 1 ORDER BY 2 DESC, 1",
+            description="The reason is the one that most of the epochs have.",
         ),
         Panel(
             "Checks",

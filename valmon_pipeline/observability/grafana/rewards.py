@@ -29,11 +29,13 @@ REWARDS: Final = Dashboard(
             "Attestation rewards, gwei",
             "timeseries",
             over_time(
-                "sum(reward)::bigint AS earned, sum(ideal_reward)::bigint AS ideal,\n"
+                "sum(reward) FILTER (WHERE rewards_known > 0)::bigint AS earned,\n"
+                "    sum(ideal_reward)::bigint AS ideal,\n"
                 "    sum(attainable_reward)::bigint AS attainable",
                 "epoch_summaries",
                 EVERYBODY,
             ),
+            description="Sums of what is known; valmon: pipeline shows what is not.",
         ),
         Panel(
             "Sync committee and proposals, gwei",
@@ -61,16 +63,19 @@ REWARDS: Final = Dashboard(
             "What moved balances, gwei",
             "timeseries",
             over_time(_COMPONENTS, "epoch_summaries", EVERYBODY),
+            description="Sums of what is known; valmon: pipeline shows what is not.",
         ),
         Panel(
             "Balances that moved unexplained",
             "timeseries",
             over_time(
-                "sum(ledger_residual_rows) AS validators",
+                "sum(ledger_residual_rows) FILTER (WHERE closing_balance IS NOT NULL)"
+                " AS validators",
                 "epoch_summaries",
                 EVERYBODY,
             ),
-            description="Every gwei is accounted for where it is 0.",
+            description="Every gwei is accounted for where it is 0; empty where no balances are "
+            "known.",
         ),
         Panel(
             "Balance, gwei",

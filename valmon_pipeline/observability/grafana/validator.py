@@ -55,8 +55,11 @@ VALIDATOR: Final = Dashboard(
         Panel(
             "Rewards by day, gwei",
             "timeseries",
-            "SELECT day::timestamptz AS time, reward AS attestations, sync_reward AS sync,\n"
-            f"       proposal_reward AS proposals, missed_reward AS missed {_DAYS}",
+            "SELECT day::timestamptz AS time,\n"
+            "       CASE WHEN rewards_known > 0 THEN reward END AS attestations,\n"
+            "       sync_reward AS sync, proposal_reward AS proposals,\n"
+            f"       CASE WHEN rewards_known > 0 THEN missed_reward END AS missed {_DAYS}",
+            description="Sums of what is known.",
         ),
         Panel(
             "Balance at the end of each day, gwei",
@@ -66,7 +69,8 @@ VALIDATOR: Final = Dashboard(
         Panel(
             "Missed by day",
             "timeseries",
-            "SELECT day::timestamptz AS time, missed AS attestations,\n"
+            "SELECT day::timestamptz AS time, CASE WHEN duties > 0 THEN missed END"
+            " AS attestations,\n"
             "       sync_due - sync_participated AS sync,\n"
             f"       proposals_due - proposals_proposed AS proposals {_DAYS}",
         ),

@@ -10,6 +10,8 @@ exact gwei. One module per subject:
 - ``validators`` and ``labels``: who they are, and which groups they belong to.
 - ``alerts``: what is or was wrong, and what happened to it.
 - ``network_validators``: any validator of the network, and how the network is distributed.
+- ``incomplete_epochs``: which facts are missing, and why. ``node_deviations``: where nodes differ
+  from the specification.
 - ``group_summary``: totals of groups over any set of epochs.
 - ``figures`` and ``newest_epoch``: what is exported as metrics.
 
@@ -29,6 +31,18 @@ from valmon_pipeline.storage.queries.events import (
 )
 from valmon_pipeline.storage.queries.group_summary import group_summary
 from valmon_pipeline.storage.queries.histories import validator_history
+from valmon_pipeline.storage.queries.incomplete_epochs import (
+    IncompleteEpoch,
+    Incompleteness,
+    Lack,
+    MissingFact,
+    StoredSource,
+    epoch_sources,
+    incomplete_epochs,
+    incompleteness,
+    lacks_of,
+    missing_facts,
+)
 from valmon_pipeline.storage.queries.labels import (
     Label,
     close_label,
@@ -48,6 +62,7 @@ from valmon_pipeline.storage.queries.network_validators import (
     network_epochs,
     network_validator_history,
 )
+from valmon_pipeline.storage.queries.node_deviations import NodeDeviation, node_deviations
 from valmon_pipeline.storage.queries.series import group_series, network_series, validator_series
 from valmon_pipeline.storage.queries.status import (
     StorageStatus,
@@ -59,28 +74,40 @@ from valmon_pipeline.storage.queries.validators import find_validators
 
 __all__ = [
     "Granularity",
+    "IncompleteEpoch",
+    "Incompleteness",
     "Label",
+    "Lack",
+    "MissingFact",
+    "NodeDeviation",
     "Span",
     "StorageStatus",
+    "StoredSource",
     "TableStatus",
     "alert_deliveries",
     "alert_history",
     "close_label",
     "count_dead_deliveries",
+    "epoch_sources",
     "find_validators",
     "group_series",
     "group_summary",
+    "incomplete_epochs",
+    "incompleteness",
     "label_history",
     "labels_of",
+    "lacks_of",
     "ledger_by_epoch",
     "ledger_of_validators",
     "ledger_over_epochs",
     "list_alerts",
     "losses_by_cause",
+    "missing_facts",
     "network_distribution",
     "network_epochs",
     "network_series",
     "network_validator_history",
+    "node_deviations",
     "set_label",
     "storage_status",
     "stored_epochs",

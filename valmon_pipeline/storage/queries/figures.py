@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.process_counters import stored_counts
+from valmon_pipeline.storage.queries.incomplete_epochs import count_missing
 from valmon_pipeline.storage.queries.newest_epoch import Group, StoredEpoch, newest_epoch, of_groups
 from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.warehouse import Warehouse
@@ -30,7 +31,8 @@ class StoredFigures:
     ``tables`` are (name, estimated rows, bytes), child tables included; ``connections`` those of
     all of valmon's processes to this schema, by state; ``alerts`` the live ones by (severity,
     status), ``messages`` about them that nobody has got by status; ``future_proposals`` the blocks
-    due after the slot of the clock, by group; ``counts`` what all processes have counted.
+    due after the slot of the clock, by group; ``counts`` what all processes have counted;
+    ``incomplete_epochs`` how many stored epochs lack a fact, ``missing_facts`` how many lack which.
     """
 
     now: datetime
@@ -43,6 +45,8 @@ class StoredFigures:
     messages: Mapping[str, int]
     future_proposals: Mapping[Group, int]
     counts: Mapping[Series, float]
+    incomplete_epochs: int
+    missing_facts: Mapping[str, int]
 
     @property
     def clock_slot(self) -> int | None:
@@ -93,6 +97,7 @@ class FiguresReader:
                 _messages(connection, schema),
                 {} if network is None else _future_proposals(connection, schema, network, now),
                 stored_counts(connection, schema),
+                *count_missing(connection, schema),
             )
 
 

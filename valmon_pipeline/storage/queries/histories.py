@@ -20,7 +20,8 @@ def validator_history(
     Columns: those of ``attestation_outcomes``, ``attestation_rewards`` and ``effectiveness_scores``
     without the index; ``sync_seats``, ``sync_due``, ``sync_participated``, ``sync_missed``,
     ``sync_reward`` and ``ideal_sync_reward`` (gwei); ``proposals``, ``blocks_proposed`` and
-    ``block_reward`` (gwei). Columns of a part that an epoch does not have are NULL.
+    ``block_reward`` (gwei). Columns of a part that an epoch does not have are NULL, and so is the
+    reward of blocks if that of one of them is.
 
     Raises:
         StorageError: the database is away or refuses.
@@ -37,8 +38,11 @@ def validator_history(
         .groupby("epoch", as_index=False)
         .agg(proposals=("slot", "count"), blocks_proposed=("is_proposed", "sum"))
     )
+    # A sum that skips NULLs would be a wrong amount.
     rewards = (
-        read("block_rewards").groupby("epoch", as_index=False).agg(block_reward=("total", "sum"))
+        read("block_rewards")
+        .groupby("epoch", as_index=False)
+        .agg(block_reward=("total", lambda totals: totals.sum(skipna=False)))
     )
     parts = [
         read("attestation_outcomes"),

@@ -14,16 +14,19 @@ from valmon_pipeline.storage.tables import table_of
 EVERYBODY: Final = ("all", "all")
 """Category and value of the group of all watched validators."""
 
+UNKNOWN_STATUS: Final = "unknown"
+"""What validators are counted under whose status is not known."""
+
 Group = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatorFigures:
-    """How one validator stands after the epoch; ``balance`` in gwei."""
+    """How one validator stands after the epoch; ``balance`` in gwei, None where it is not known."""
 
     validator_index: int
     pubkey: bytes
-    balance: int
+    balance: int | None
     missed_streak: int
     time_weighted_score: float | None
 
@@ -32,10 +35,11 @@ class ValidatorFigures:
 class StoredEpoch:
     """An epoch as it was materialized at a moment. Everything is by group, (category, value).
 
-    ``sums`` are rows of ``epoch_summaries``; ``statuses`` counts by status at the epoch's first
-    slot; ``slashed`` counts; ``repeatedly_missed`` how many validators missed two or more
-    attestations in a row, None while standings are not made. ``validators`` is empty unless asked
-    for.
+    ``sums`` are rows of ``epoch_summaries``; ``missing`` are the facts that are not known, under
+    their stored names; ``statuses`` counts by status at the epoch's first slot (``unknown`` where
+    it is not known); ``slashed`` counts; ``repeatedly_missed`` how many validators missed two or
+    more attestations in a row, None while standings are not made. ``validators`` is empty unless
+    asked for.
     """
 
     epoch: int
@@ -45,6 +49,7 @@ class StoredEpoch:
     slashed: Mapping[Group, int]
     repeatedly_missed: Mapping[Group, int] | None
     validators: Sequence[ValidatorFigures]
+    missing: frozenset[str] = frozenset()
 
 
 def newest_epoch(
@@ -77,7 +82,7 @@ def newest_epoch(
         _statuses(schema, epoch)
     ):
         group = (category, value)
-        statuses.setdefault(group, {})[status] = count
+        statuses.setdefault(group, {})[status or UNKNOWN_STATUS] = count
         slashed[group] = slashed.get(group, 0) + slashed_count
     return StoredEpoch(
         epoch,
@@ -87,7 +92,14 @@ def newest_epoch(
         slashed,
         _repeatedly_missed(connection, schema, epoch),
         _validators(connection, schema, epoch) if per_validator else [],
+        _missing(connection, schema, epoch),
     )
+
+
+def _missing(connection: sa.Connection, schema: str, epoch: int) -> frozenset[str]:
+    sources = table_of(schema, "fact_sources").c
+    facts = sa.select(sources.fact).where(sources.epoch == epoch, sources.source.is_(None))
+    return frozenset(connection.execute(facts).scalars())
 
 
 def of_groups(schema: str, rows: sa.Select[Any], epoch: int) -> sa.Subquery:

@@ -144,9 +144,10 @@ def group_series(
 def network_series(warehouse: Warehouse, span: Span, by: Granularity) -> pd.DataFrame:
     """A row per bucket: the whole network, as far as it was read.
 
-    Columns after those of the bucket: ``blocks_proposed``, ``blocks_missed``, ``leak_epochs``,
-    ``source_participation``, ``target_participation``, ``head_participation`` (Σ participating /
-    Σ active balance); ``validators`` (the most in an epoch), ``reward`` and ``ideal_reward`` (gwei;
+    Columns after those of the bucket: ``blocks_proposed``, ``blocks_missed``, ``leak_epochs``
+    (known to be in a leak), ``source_participation``, ``target_participation``,
+    ``head_participation`` (Σ participating / Σ active balance of the epochs in which both are
+    known); ``validators`` (the most in an epoch), ``reward`` and ``ideal_reward`` (gwei;
     NULL when unknown in any epoch), ``reward_effectiveness`` and ``attestation_effectiveness``
     (Σ/Σ). NULL where the registry was not read, or the epochs were dropped.
 
@@ -203,9 +204,12 @@ WITH bands AS (
 )
 SELECT {bucket} AS bucket, count(*),
        sum(blocks_proposed), sum(blocks_missed), sum(leak::integer),
-       sum(source_participating_balance) / nullif(sum(total_active_balance), 0),
-       sum(target_participating_balance) / nullif(sum(total_active_balance), 0),
-       sum(head_participating_balance) / nullif(sum(total_active_balance), 0),
+       sum(source_participating_balance) / nullif(sum(total_active_balance)
+           FILTER (WHERE source_participating_balance IS NOT NULL), 0),
+       sum(target_participating_balance) / nullif(sum(total_active_balance)
+           FILTER (WHERE target_participating_balance IS NOT NULL), 0),
+       sum(head_participating_balance) / nullif(sum(total_active_balance)
+           FILTER (WHERE head_participating_balance IS NOT NULL), 0),
        max(bands.validators),
        CASE WHEN count(reward) = count(*) THEN sum(reward)::bigint END,
        CASE WHEN count(ideal_reward) = count(*) THEN sum(ideal_reward)::bigint END,

@@ -1,0 +1,57 @@
+"""Where a node's numbers differ from the specification: one row per node and fact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from valmon_pipeline.storage.database import Database
+from valmon_pipeline.storage.tables import table_of
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDeviation:
+    """What a node says about a fact against what the specification says, over all stored epochs.
+
+    ``deviating`` of ``compared`` numbers differ, in ``epochs`` epochs of which ``first_epoch`` and
+    ``last_epoch`` are the outermost, by at most ``largest_gwei``. What is stored is what the
+    specification says.
+    """
+
+    node: str
+    fact: str
+    epochs: int
+    first_epoch: int
+    last_epoch: int
+    compared: int
+    deviating: int
+    largest_gwei: int
+
+
+def node_deviations(database: Database) -> list[NodeDeviation]:
+    """The facts that nodes gave other numbers for than the specification, by node and fact.
+
+    ``compared`` counts the numbers of the epochs with deviations alone.
+
+    Raises:
+        StorageError: the database is away or refuses.
+    """
+    sources = table_of(database.schema, "fact_sources").c
+    statement = (
+        sa.select(
+            *(sources.node, sources.fact, sa.func.count()),
+            *(sa.func.min(sources.epoch), sa.func.max(sources.epoch)),
+            sa.cast(sa.func.sum(sources.compared), sa.BigInteger),
+            sa.cast(sa.func.sum(sources.deviating), sa.BigInteger),
+            sa.func.max(sources.largest_deviation),
+        )
+        .where(sources.deviating > 0, sources.node.is_not(None))
+        .group_by(sources.node, sources.fact)
+        .order_by(sources.node, sources.fact)
+    )
+    with database.transaction("read where nodes deviate from the specification") as connection:
+        return [
+            NodeDeviation(*row[:7], largest_gwei=row[7] or 0)
+            for row in connection.execute(statement)
+        ]
