@@ -12,6 +12,7 @@ from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.automation.dagster_pruning import Pruned, describe, prune
 from valmon_pipeline.config import Settings
 from valmon_pipeline.partitions import epochs_of_day
+from valmon_pipeline.storage.captured_answers import CapturedAnswers
 from valmon_pipeline.storage.network_days import network_days, sum_up_network_day
 from valmon_pipeline.storage.network_packing import PackedSpan, pack_span, spans_to_pack
 from valmon_pipeline.storage.outbox import delete_old_deliveries
@@ -39,6 +40,9 @@ class MaintenanceReport:
     dagster: Pruned
     messages: int
     """Messages about alerts that were sent or given up long ago, and are deleted."""
+    captured: int
+    """Answers of nodes that are not needed any more: their epochs are final, complete, and of a
+    day that is over, or were dropped."""
 
 
 def maintain(
@@ -68,7 +72,19 @@ def maintain(
         first_epoch=first,
     )
     messages = delete_old_deliveries(warehouse.database, now - MESSAGES_KEPT)
-    return MaintenanceReport(retention, days, packed, pruned, messages)
+    captured = _drop_captured(warehouse, now, first if settings.retention_days else None)
+    return MaintenanceReport(retention, days, packed, pruned, messages, captured)
+
+
+def _drop_captured(warehouse: Warehouse, now: datetime, first_kept: int | None) -> int:
+    """Drop answers that were kept while they were current and are not needed any more."""
+    network = warehouse.network()
+    if network is None:
+        return 0
+    today = epochs_of_day(network, network.genesis_time, now.astimezone(UTC).date())
+    captured = CapturedAnswers(warehouse.database)
+    dropped = captured.drop_settled(today.start)
+    return dropped + (0 if first_kept is None else captured.drop_before(first_kept))
 
 
 def summary(report: MaintenanceReport) -> dict[str, str]:
@@ -79,6 +95,7 @@ def summary(report: MaintenanceReport) -> dict[str, str]:
         "network": f"summed up {days or 'no days'}; packed epochs {packed or 'of no days'}",
         "dagster": f"deleted {describe(report.dagster)}",
         "messages": f"deleted {report.messages}",
+        "captured answers": f"dropped {report.captured}",
     }
     if report.retention is None:
         return {"retention": "off: epochs are kept for ever", **lines}

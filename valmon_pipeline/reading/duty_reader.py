@@ -93,7 +93,8 @@ class DutyReader:
         """
         spec, client = self._spec, self._client
         period = epoch // spec.epochs_per_sync_committee_period
-        if period in self._sync_committees:
+        # Where answers are archived, each epoch is to have all of its own.
+        if period in self._sync_committees and client.archive is None:
             seats, source = self._sync_committees[period]
             self._ladder.taken[Fact.SYNC_COMMITTEE] = source
             return seats

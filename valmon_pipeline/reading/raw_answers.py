@@ -27,12 +27,16 @@ def raw_answers(client: BeaconClient, spec: ChainSpec, answers: EpochAnswers) ->
     canonical = answers.canonical
     boundaries = (spec.first_slot(answers.epoch), spec.first_slot(answers.epoch + 1))
     window = range(boundaries[0], spec.last_slot(answers.epoch + 1) + 1)
-    shared = {f"/eth/v1/beacon/headers/{slot}" for slot in window}
+    roots = {f"0x{root.hex()}" for root in canonical.root}
+    if canonical.parent_root is not None:
+        roots.add(f"0x{canonical.parent_root.hex()}")
+    # The first block after the window proves it, whatever its slot.
+    slots = range(window.start, window.stop + spec.slots_per_epoch)
+    blocks = {*map(str, slots), *roots}
+    shared = {f"/eth/v1/beacon/headers/{block}" for block in blocks}
+    shared |= {f"/eth/v2/beacon/blocks/{block}" for block in blocks}
+    shared |= {f"/eth/v1/beacon/blinded_blocks/{block}" for block in blocks}
     shared |= {f"/eth/v1/beacon/states/{slot}/validators" for slot in boundaries}
-    shared |= {
-        f"/eth/v2/beacon/blocks/0x{canonical.root_at(slot).hex()}"
-        for slot in canonical.slot.tolist()
-    }
     shared |= {
         f"/eth/v1/beacon/rewards/attestations/{answers.epoch - 1}",
         f"/eth/v1/beacon/rewards/attestations/{answers.epoch}",
