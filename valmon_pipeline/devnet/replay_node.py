@@ -41,6 +41,7 @@ from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.recording_error import RecordingError
 from valmon_pipeline.devnet.reward_answers import RewardAnswers
 from valmon_pipeline.devnet.state_answers import StateAnswers
+from valmon_pipeline.errors import ConfigurationError
 
 _DEBUG_STATES: Final = "/eth/v2/debug/beacon/states/"
 
@@ -64,7 +65,7 @@ class ReplayNode:
     client with its archive options; without ``execution_layer`` payloads cannot be rebuilt;
     Lodestar does not find finalized blocks by slot for ``archive_lag_slots`` after finality.
 
-    Raises :class:`~valmon_pipeline.devnet.clients.catalogue.UnknownClientError`.
+    Raises :class:`ConfigurationError` for an unknown client, and for its options without one.
     """
 
     def __init__(
@@ -82,6 +83,11 @@ class ReplayNode:
         execution_layer: bool = True,
         archive_lag_slots: int = 1,
     ) -> None:
+        if client is None and (archive or not execution_layer):
+            raise ConfigurationError(
+                "An archive and a missing execution layer are options of a client; choose one of "
+                f"{', '.join(CLIENTS)}"
+            )
         if isinstance(recording, Path):
             events = events or events_path(recording)
             recording = Recording.load(recording)

@@ -51,10 +51,11 @@ def test_a_simulated_node_serves_until_it_is_told_to_stop(tmp_path: Path) -> Non
 def test_a_client_without_a_profile_is_refused_before_anything_is_served(
     valmon: InProcess,
 ) -> None:
-    done = valmon("devnet", "replay", "--client", "besu")
-    assert done.code == 2
-    assert "choose one of lodestar, lighthouse, teku, prysm, nimbus, grandine" in done.err
-    assert "Traceback" not in done.err
+    for arguments in (("--client", "besu"), ("--archive",), ("--no-execution-layer",)):
+        done = valmon("devnet", "replay", *arguments)
+        assert done.code == 2
+        assert "choose one of lodestar, lighthouse, teku, prysm, nimbus, grandine" in done.err
+        assert "Traceback" not in done.err
 
 
 def test_what_cannot_be_simulated_is_told_before_anything_is_served(
