@@ -52,6 +52,6 @@ def node_deviations(database: Database) -> list[NodeDeviation]:
     )
     with database.transaction("read where nodes deviate from the specification") as connection:
         return [
-            NodeDeviation(*row[:7], largest_gwei=row[7] or 0)
+            NodeDeviation(*row[:7], row[7] or 0)
             for row in connection.execute(statement)
         ]
