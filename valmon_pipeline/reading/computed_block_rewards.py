@@ -16,9 +16,9 @@ from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.chain.rewards import total_active_balance
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.errors import ChainRuleViolationError
-from valmon_pipeline.reading.window_reader import WindowReader
+from valmon_pipeline.reading.window_reader import Window, WindowReader
 
-CommitteesOf = Callable[[int], Awaitable[Committees | None]]
+CommitteesOf = Callable[[int, Window], Awaitable[Committees | None]]
 
 
 async def computed_block_rewards(
@@ -42,7 +42,8 @@ async def computed_block_rewards(
     first = spec.first_slot(max(0, epoch - 1))
     window = await windows.read(first, spec.last_slot(epoch + 1))
     committees = {
-        one: await _required(committees_of, one) for one in range(max(0, epoch - 1), epoch + 1)
+        one: await _required(committees_of, one, window)
+        for one in range(max(0, epoch - 1), epoch + 1)
     }
     blocks = [window.blocks[slot] for slot in sorted(window.blocks)]
     found = await asyncio.to_thread(
@@ -57,12 +58,12 @@ async def computed_block_rewards(
     )
     rewards = _by_slot(found)
     if max(window.blocks, default=-1) >= spec.first_slot(epoch + 1):
-        of_next = {epoch: committees[epoch], epoch + 1: await _required(committees_of, epoch + 1)}
+        following = await _required(committees_of, epoch + 1, window)
         found = await asyncio.to_thread(
             proposer_rewards,
             spec,
             epoch + 1,
-            of_next,
+            {epoch: committees[epoch], epoch + 1: following},
             window.canonical,
             blocks,
             at_end,
@@ -72,8 +73,8 @@ async def computed_block_rewards(
     return rewards
 
 
-async def _required(committees_of: CommitteesOf, epoch: int) -> Committees:
-    found = await committees_of(epoch)
+async def _required(committees_of: CommitteesOf, epoch: int, window: Window) -> Committees:
+    found = await committees_of(epoch, window)
     if found is None:
         raise ChainRuleViolationError(f"the committees of epoch {epoch} are not known")
     return found

@@ -27,7 +27,11 @@ Judged = TypeVar("Judged")
 
 
 class DutyReader:
-    """Duties from one node. ``head_epoch`` is that of its head when it was opened."""
+    """Duties from one node. ``head_epoch`` is that of its head when it was opened.
+
+    Committees that were right for one epoch's purposes are kept in ``committees``, which readers of
+    the same node can share, as long as a neighbouring epoch may need them.
+    """
 
     def __init__(
         self,
@@ -36,29 +40,32 @@ class DutyReader:
         ladder: Ladder,
         states: StateReader,
         head_epoch: int,
+        committees: dict[int, Committees] | None = None,
     ) -> None:
         self._client = client
         self._spec = spec
         self._ladder = ladder
         self._states = states
         self._head_epoch = head_epoch
+        self._committees: dict[int, Committees] = {} if committees is None else committees
         self._sync_committees: dict[int, tuple[Int64Array, FactSource]] = {}
 
     def forget(self) -> None:
         """Drop everything: the chain has changed."""
+        self._committees.clear()
         self._sync_committees.clear()
 
     async def committees(
         self,
         epoch: int,
-        window: Window | None,
+        window: Window,
         judge: Callable[[Committees], Awaitable[Judged]],
     ) -> tuple[Committees, Judged] | None:
         """Return the committees of ``epoch`` and what ``judge`` makes of them; None if no source
         gives them.
 
-        ``judge`` raises for committees that contradict the blocks or the registry. Without a
-        ``window`` whose chain proves a state to be right, no state is asked for.
+        ``judge`` raises for committees that contradict the blocks or the registry. ``window`` is
+        a part of the chain that a state is held against.
 
         Raises:
             ChainRuleViolationError: no source fits the blocks.
@@ -66,23 +73,27 @@ class DutyReader:
         spec, client = self._spec, self._client
 
         async def of_state(state: int | str) -> tuple[Committees, Judged]:
-            found = await client.committees(state, epoch)
+            found = self._committees.get(epoch) or await client.committees(state, epoch)
             return found, await judge(found)
 
-        async def shuffled(window: Window) -> tuple[Committees, Judged]:
+        async def shuffled() -> tuple[Committees, Judged]:
             found = await self._states.committees(epoch, self._head_epoch, window)
             return found, await judge(found)
 
-        sources = [
-            Source("states/head/committees", lambda: of_state("head")),
-            Source("states/{slot}/committees", lambda: of_state(spec.first_slot(epoch))),
-        ]
-        if window is not None:
-            proved = window
-            sources.append(
-                Source("shuffling of debug/beacon/states/{slot}", lambda: shuffled(proved))
-            )
-        return await self._ladder.climb(Fact.COMMITTEES, sources, may_contradict=False)
+        found = await self._ladder.climb(
+            Fact.COMMITTEES,
+            [
+                Source("states/head/committees", lambda: of_state("head")),
+                Source("states/{slot}/committees", lambda: of_state(spec.first_slot(epoch))),
+                Source("shuffling of debug/beacon/states/{slot}", shuffled),
+            ],
+            may_contradict=False,
+        )
+        for kept in [one for one in self._committees if not epoch - 2 < one < epoch + 2]:
+            del self._committees[kept]
+        if found is not None:
+            self._committees[epoch] = found[0]
+        return found
 
     async def sync_committee(
         self, epoch: int, window: Window, is_right: Callable[[Int64Array], None]

@@ -85,9 +85,10 @@ class EpochReader:
         self._windows = WindowReader(client)
         self._states = StateReader(client, spec, genesis)
         self._registries = RegistryReader(client, self._ladder, watch)
-        self._duties = DutyReader(client, spec, self._ladder, self._states, head_epoch)
+        committees: dict[int, Committees] = {}
+        self._duties = DutyReader(client, spec, self._ladder, self._states, head_epoch, committees)
         # For the committees of neighbouring epochs, whose sources are not those of the epoch.
-        self._aside = DutyReader(client, spec, Ladder(client), self._states, head_epoch)
+        self._aside = DutyReader(client, spec, Ladder(client), self._states, head_epoch, committees)
         self._rewards = RewardsReader(client, spec, self._ladder, self._states)
         self._finalized_epoch = -1
 
@@ -234,7 +235,15 @@ class EpochReader:
             )
             computed = self._computed_rewards(epoch, at_start, at_end) if whole else None
             blocks_task = tasks.create_task(
-                self._rewards.blocks(epoch, window, proposers, watched, computed)
+                self._rewards.blocks(
+                    epoch,
+                    window,
+                    proposers,
+                    watched,
+                    computed,
+                    # No request is needed if the blocks of the epoch before are here.
+                    computed_first=self._windows.has(spec.first_slot(max(0, epoch - 1)), first),
+                )
             )
             seats_task = tasks.create_task(self._seat_rewards(epoch, window, seats, watched, whole))
             network_task = tasks.create_task(self._network(epoch, window))
@@ -326,11 +335,11 @@ class EpochReader:
     def _computed_rewards(
         self, epoch: int, at_start: ValidatorRegistry | None, at_end: ValidatorRegistry | None
     ) -> Source[dict[int, BlockRewards]]:
-        async def committees_of(one: int) -> Committees | None:
+        async def committees_of(one: int, window: Window) -> Committees | None:
             async def judge(found: Committees) -> None:
                 found.require_epoch(self.spec, one)
 
-            found = await self._aside.committees(one, None, judge)
+            found = await self._aside.committees(one, window, judge)
             return None if found is None else found[0]
 
         return Source(

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 MANY_VALIDATORS: Final = 500
 """From so many on all rewards are asked for: some clients compare a list with the whole registry,
 entry by entry."""
+_SEAT_REWARDS: Final = "rewards/sync_committee/{root}"
 _BLOCKS_FOR_A_SEAT: Final = 3
 """Blocks that are asked for what a seat earns before it is taken for unknown."""
 
@@ -53,12 +54,14 @@ class RewardsReader:
         self._attestations: dict[int, tuple[AttestationRewards, FactSource]] = {}
         self._blocks: dict[bytes, BlockRewards] = {}
         self._seats: dict[bytes, SyncCommitteeRewards] = {}
+        self._prices: dict[int, int] = {}
 
     def forget(self) -> None:
         """Drop everything: the chain has changed."""
         self._attestations.clear()
         self._blocks.clear()
         self._seats.clear()
+        self._prices.clear()
 
     async def attestations(
         self,
@@ -108,12 +111,14 @@ class RewardsReader:
         duties: ProposerDuties | None,
         watched: Int64Array,
         computed: Source[dict[int, BlockRewards]] | None,
+        *,
+        computed_first: bool,
     ) -> Mapping[int, BlockRewards]:
         """Return rewards by slot, from the first slot of ``epoch`` to that of the next.
 
         They are of blocks by ``watched`` proposers, and of the neighbours of their missed
-        proposals. What the node does not tell comes from ``computed``; a slot that no source tells
-        is left out, and the fact is missing.
+        proposals. The node is asked for each block, and ``computed`` gives what it does not tell;
+        or the other way round. A slot that neither tells is left out, and the fact is missing.
         """
         end = self._spec.first_slot(epoch + 1)
         slots = _rewarded_slots(window)
@@ -128,7 +133,10 @@ class RewardsReader:
         roots = {slot: window.canonical.root_at(slot) for slot in sorted(wanted)}
         found: dict[int, BlockRewards] = {}
         sources: list[FactSource] = []
-        for slot, root in roots.items():
+        if computed_first and roots:
+            await self._compute(computed, roots, found, sources)
+        for slot in [slot for slot in roots if slot not in found]:
+            root = roots[slot]
             if root not in self._blocks:
                 answer = await self._ladder.climb(
                     Fact.BLOCK_REWARDS,
@@ -139,14 +147,26 @@ class RewardsReader:
                     continue
                 self._blocks[root] = answer
             found[slot] = self._blocks[root]
+        if not computed_first and roots.keys() - found.keys():
+            await self._compute(computed, roots, found, sources)
         self._blocks = {root: self._blocks[root] for root in roots.values() if root in self._blocks}
-        if computed is not None and roots.keys() - found.keys():
-            by_rule = await self._ladder.climb(Fact.BLOCK_REWARDS, [computed])
-            taken = self._ladder.taken[Fact.BLOCK_REWARDS]
-            sources = [replace(taken, reason=_reasons([*sources, taken]))]
-            found |= {slot: by_rule[slot] for slot in roots if by_rule and slot in by_rule}
         self._enter_blocks(roots, found, sources)
         return found
+
+    async def _compute(
+        self,
+        computed: Source[dict[int, BlockRewards]] | None,
+        roots: Mapping[int, bytes],
+        found: dict[int, BlockRewards],
+        sources: list[FactSource],
+    ) -> None:
+        """Add what the specification gives to what was found."""
+        if computed is None:
+            return
+        rewards = await self._ladder.climb(Fact.BLOCK_REWARDS, [computed])
+        sources.append(self._ladder.taken[Fact.BLOCK_REWARDS])
+        if rewards is not None:
+            found |= {slot: rewards[slot] for slot in roots if slot in rewards} | found
 
     async def seats(
         self,
@@ -176,12 +196,16 @@ class RewardsReader:
             return None, None
         prices: list[int | None] = []
         taken: list[FactSource] = []
-        for holders, of_slots in ((seats, slots), (seats_at_end, [end])):
-            price = None
+        for one, holders, of_slots in ((epoch, seats, slots), (epoch + 1, seats_at_end, [end])):
+            price = self._prices.get(one)
             if holders is not None and np.isin(holders, watched).any():
-                price = await self._seat_reward(window, holders, of_slots)
+                if price is None:
+                    price = await self._seat_reward(window, holders, of_slots)
+                else:
+                    self._ladder.know(Fact.SYNC_REWARDS, _SEAT_REWARDS)
                 taken.append(self._ladder.taken[Fact.SYNC_REWARDS])
             prices.append(price)
+        self._prices = {} if prices[1] is None else {epoch + 1: prices[1]}
         # What is missing in either is missing.
         unknown = next((source for source in taken if not source.is_known), None)
         self._ladder.taken[Fact.SYNC_REWARDS] = unknown or taken[0]
@@ -198,13 +222,13 @@ class RewardsReader:
             root = window.canonical.root_at(slot)
             if root not in self._seats:
                 rows = await self._ladder.climb(
-                    fact, [Source("rewards/sync_committee/{root}", partial(self._seat, root))]
+                    fact, [Source(_SEAT_REWARDS, partial(self._seat, root))]
                 )
                 if rows is None:
                     continue
                 self._seats = dict(list(self._seats.items())[-3:]) | {root: rows}
             else:
-                self._ladder.know(fact, "rewards/sync_committee/{root}")
+                self._ladder.know(fact, _SEAT_REWARDS)
             price = _implied_seat_reward(self._spec, seats, window, slot, self._seats[root])
             if price is not None:
                 return price
@@ -225,18 +249,21 @@ class RewardsReader:
     ) -> None:
         """One source for all blocks: the fact is known if every block's rewards are."""
         missing = sorted(roots.keys() - found.keys())
+        reason = _reasons(sources)
         if not roots:
             self._ladder.know(Fact.BLOCK_REWARDS, "no proposal")
         elif missing:
-            reason = _reasons([one for one in sources if one.reason]) or "refused"
-            self._ladder.miss(Fact.BLOCK_REWARDS, f"unknown for slots {missing[:5]}: {reason}")
+            self._ladder.miss(
+                Fact.BLOCK_REWARDS, f"unknown for slots {missing[:5]}: {reason or 'refused'}"
+            )
         else:
-            taken = next(iter(sources), None)
+            gave = [one for one in sources if one.source is not None]
+            names = dict.fromkeys(one.source for one in gave if one.source is not None)
             self._ladder.know(
                 Fact.BLOCK_REWARDS,
-                (taken.source if taken else None) or "rewards/blocks/{root}",
-                node=taken.node if taken else None,
-                reason=taken.reason if taken else None,
+                ", ".join(names) or "rewards/blocks/{root}",
+                node=gave[0].node if gave else None,
+                reason=reason,
             )
 
 

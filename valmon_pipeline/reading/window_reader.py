@@ -72,6 +72,13 @@ class WindowReader:
                 f"{self.head_slot}"
             )
 
+    def has(self, first: int, end: int) -> bool:
+        """Whether the slots from ``first`` up to ``end`` were read already, or are captured."""
+        by_root = {block.slot for block in self._by_root.values()}
+        return all(slot in self._by_slot or slot in by_root for slot in range(first, end)) or (
+            bool(by_root) and min(by_root) <= first
+        )
+
     async def know(self, roots: Iterable[bytes]) -> None:
         """Take blocks whose answers were captured: asking for them by root costs no request."""
         wanted = [root for root in roots if root not in self._by_root]
