@@ -275,6 +275,7 @@ class EpochReader:
             sources=tuple(ladder.taken.values()),
         )
         answers = await asyncio.to_thread(settled, spec, answers)
+        self._rewards.settle(epoch, answers.attestation_rewards, answers.sources)
         answers = settle_rounding(spec, await self._with_queues(answers, window))
         if not finalized:
             await self._windows.confirm(window)

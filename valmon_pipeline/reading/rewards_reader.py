@@ -63,6 +63,15 @@ class RewardsReader:
         self._seats.clear()
         self._prices.clear()
 
+    def settle(
+        self, epoch: int, rewards: AttestationRewards | None, sources: Sequence[FactSource]
+    ) -> None:
+        """Take what was settled on for ``epoch``: the next epoch credits that, not what a node
+        says."""
+        source = next((one for one in sources if one.fact is Fact.ATTESTATION_REWARDS), None)
+        if rewards is not None and rewards.inactivity_known is None and source is not None:
+            self._attestations[epoch] = rewards, source
+
     async def attestations(
         self,
         fact: Fact,
@@ -85,7 +94,9 @@ class RewardsReader:
         known = self._attestations.get(epoch)
         if known is not None:
             rewards, source = known
-            self._ladder.taken[fact] = replace(source, fact=fact)
+            self._ladder.taken[fact] = replace(
+                source, fact=fact, compared=None, deviating=None, largest_deviation=None
+            )
             return rewards
         wanted = EVERYONE if everyone or len(watched) > MANY_VALIDATORS else watched
         reported = Source(
