@@ -51,7 +51,7 @@ def recording() -> Recording:
 
 @dataclass(slots=True)
 class Followed:
-    """What became of the epochs, in ``warehouse``: reports of the stored ones, reasons of others."""
+    """What became of the epochs, in ``warehouse``: reports of stored ones, reasons of others."""
 
     warehouse: Warehouse
     reports: dict[int, EpochReport] = field(default_factory=dict)

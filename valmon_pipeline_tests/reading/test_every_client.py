@@ -1,4 +1,4 @@
-"""Any consensus client with its default options gives every epoch from the moment it is followed."""
+"""Any client with its default options gives every epoch from the moment it is followed."""
 
 from __future__ import annotations
 
