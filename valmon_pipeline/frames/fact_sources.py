@@ -20,6 +20,7 @@ FACTS = (
     "block_rewards",
     "sync_rewards",
     "withdrawals",
+    "life_cycles",
     "pending_queues",
     "slashed_balance",
     "network_state",

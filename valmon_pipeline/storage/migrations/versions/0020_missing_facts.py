@@ -71,7 +71,7 @@ def upgrade() -> None:
             "fact IN ('blocks', 'registry_at_start', 'registry_at_end', 'committees', "
             "'sync_committee', 'proposers', 'finality', 'attestation_rewards', "
             "'previous_attestation_rewards', 'block_rewards', 'sync_rewards', 'withdrawals', "
-            "'pending_queues', 'slashed_balance', 'network_state')",
+            "'life_cycles', 'pending_queues', 'slashed_balance', 'network_state')",
             name=op.f("ck_fact_sources_fact"),
         ),
         sa.PrimaryKeyConstraint("epoch", "fact", name=op.f("pk_fact_sources")),
