@@ -1,8 +1,8 @@
 """Fields of a node's answers that are missing or unknown, reported once per node and version.
 
-Decoding tolerates both: optional fields have a default, and unknown ones are skipped. Only the first
-answer of each endpoint is compared, so that this costs nothing: the same software gives the same
-fields every time. A field that valmon cannot do without is an error of the decoding.
+Decoding tolerates both: optional fields have a default, and unknown ones are skipped. Only the
+first answer of each endpoint is compared, so that this costs nothing: the same software gives the
+same fields every time. A field that valmon cannot do without is an error of the decoding.
 """
 
 from __future__ import annotations
