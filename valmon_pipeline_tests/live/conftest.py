@@ -71,7 +71,7 @@ def open_chain(recording: Recording) -> Iterator[OpenChain]:
 
 @contextmanager
 def _chain(recording: Recording, slot: int, faults: FaultInjector | None) -> Iterator[Chain]:
-    started = 1_700_000_000.0
+    started = 1_800_000_000.0
     now = [lambda: started]
     node = ReplayNode(recording, live=True, start_slot=slot, now=lambda: now[0](), faults=faults)
     with BackgroundReplayNode(node) as background:
