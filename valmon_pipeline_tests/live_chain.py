@@ -24,7 +24,7 @@ class LiveChain:
     """A live node at ``url`` that can be made to lie with ``faults``."""
 
     def __init__(self, recording: Recording, stack: ExitStack) -> None:
-        self._seconds = 1_800_000_000.0
+        self._seconds = 1_700_000_000.0
         truth = stack.enter_context(BackgroundReplayNode(self._node(recording)))
         client = stack.enter_context(httpx.Client(base_url=truth.url, trust_env=False))
         self.faults = Faults(client)

@@ -184,7 +184,11 @@ class BeaconClient:
     async def node_version(self) -> str:
         """Return the name and version of the node's software."""
         version = await self._get("/eth/v1/node/version", decode.node_version)
-        return self._connection.hidden(version)
+        return self._connection.learn(version)
+
+    def remember_version(self, version: str) -> None:
+        """Take over what the node said of its version earlier: refusals are judged by it."""
+        self._connection.learn(version)
 
     async def syncing(self) -> SyncStatus:
         """Return how far the node is."""

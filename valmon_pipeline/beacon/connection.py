@@ -20,6 +20,7 @@ import msgspec
 
 from valmon_pipeline.beacon import decode
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
+from valmon_pipeline.beacon.answer_fields import ANSWER_FIELDS
 from valmon_pipeline.beacon.archive import ExchangeSink, read_exchanges
 from valmon_pipeline.beacon.body_limits import SMALL_BYTES, body_limit
 from valmon_pipeline.beacon.captured_answers import Shelf
@@ -318,13 +319,16 @@ class Connection:
     ) -> T:
         """Decode an answer. Raises as ``decode.decoded``, without the node's secrets."""
         try:
-            return decode.decoded(decoder, response.content, self.where(method, path, params))
+            decoded = decode.decoded(decoder, response.content, self.where(method, path, params))
         except ValmonError as error:
             raise self._refusals.secrets.hide_in(error)  # noqa: B904 (the same error)
+        if version := self._refusals.version:
+            ANSWER_FIELDS.look_at(self.name, version, endpoint_of(path), response.content)
+        return decoded
 
-    def hidden(self, text: str) -> str:
-        """Return a text of the node without the secrets of its address."""
-        return self._refusals.secrets.hide(text)
+    def learn(self, version: str) -> str:
+        """Take note of what the node says of its version; return it without secrets."""
+        return self._refusals.learn(version)
 
     async def _send(
         self,
@@ -391,6 +395,7 @@ class _Refusals:
         self._transport = transport
         self.secrets = secrets
         self._client: ConsensusClient | None = None
+        self.version = ""
 
     async def pass_by(self, request: httpx.Request, response: httpx.Response) -> bool:
         """Tell whether the same request can be answered a moment later."""
@@ -441,6 +446,12 @@ class _Refusals:
         response.extensions[_REFUSAL] = refusal
         return refusal
 
+    def learn(self, version: str) -> str:
+        """Take note of what the node says of its version; return it without secrets."""
+        self.version = self.secrets.hide(version)
+        self._client = ConsensusClient.of_version(self.version)
+        return self.version
+
     async def _learn(self, refused: httpx.Request) -> ConsensusClient:
         """Ask once; a node that does not say remains unknown."""
         if self._client is None:
@@ -453,8 +464,8 @@ class _Refusals:
                     response = await self._transport.handle_async_request(
                         _request("GET", _VERSION, extensions={LIMIT: SMALL_BYTES})
                     )
-                version = decode.node_version(response.content)
-                client = ConsensusClient.of_version(version)
+                self.version = self.secrets.hide(decode.node_version(response.content))
+                client = ConsensusClient.of_version(self.version)
             except Exception as error:  # noqa: BLE001 (whatever it is, the refusal counts)
                 logger.debug("node/version was not answered: %s", type(error).__name__)
             self._client = client

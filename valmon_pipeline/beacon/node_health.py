@@ -23,6 +23,7 @@ from valmon_pipeline.errors import (
 
 logger = logging.getLogger(__name__)
 
+_VERSION_SECONDS: Final = 1.0
 _SLOTS_AHEAD: Final = 3
 _CLOCK_SKEW_MS: Final = 15_000
 """The difference of two clocks that is forgiven: as many milliseconds, and at least the slots."""
@@ -76,10 +77,12 @@ class ExpectedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """What a node says that only changes when it is another node: its network and constants."""
+    """What a node says that only changes when it is another node, or another version of it: its
+    network, constants and software ("": it does not say)."""
 
     genesis: Genesis
     spec: ChainSpec
+    version: str = ""
 
     @property
     def network(self) -> ExpectedNetwork:
@@ -131,7 +134,10 @@ async def probe(client: BeaconClient, seconds: float, known: NodeIdentity | None
             # One after the other: a dead node is asked once, and nothing is left under way.
             sync = await client.syncing()
             if known is None:
-                known = NodeIdentity(await client.genesis(), await client.spec())
+                genesis, spec = await client.genesis(), await client.spec()
+                known = NodeIdentity(genesis, spec, await _version(client))
+            else:
+                client.remember_version(known.version)
     except BeaconApiError as error:
         return NodeProbe(client.name, time.monotonic() - started, error=error)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is the fault of this node)
@@ -142,6 +148,15 @@ async def probe(client: BeaconClient, seconds: float, known: NodeIdentity | None
         )
         return NodeProbe(client.name, time.monotonic() - started, error=fault)
     return NodeProbe(client.name, time.monotonic() - started, sync, known)
+
+
+async def _version(client: BeaconClient) -> str:
+    """The version of the node's software; a node that keeps it to itself is used all the same."""
+    try:
+        with client.deadline(_VERSION_SECONDS):
+            return await client.node_version()
+    except BeaconApiError:
+        return ""
 
 
 def assess(

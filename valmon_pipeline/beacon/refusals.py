@@ -94,11 +94,12 @@ _RULES: Final[tuple[_Rule, ...]] = (
         r"|no shuffling found|empty sync ?committee ?cache|pre-state is unavailable"
         r"|DECISION_ROOT_EPOCH_OUT_OF_RANGE|NO_SYNC_COMMITTEE|REGEN_ERROR_",
     ),
+    # The same words before the block at the end of the next epoch is there, and after it is gone.
     _rule(
         _LODESTAR,
         500,
-        RefusalKind.GONE,
-        route=r"/rewards/",
+        RefusalKind.NOT_FOUND,
+        route=_REWARDS,
         words="state is unavailable for slot",
     ),
     _rule(_LODESTAR, 400, RefusalKind.GONE, words="no cached state available"),
@@ -137,8 +138,12 @@ _RULES: Final[tuple[_Rule, ...]] = (
     _rule(_GRANDINE, 500, RefusalKind.NO_SUCH_ROUTE, words="liveness tracking not enabled"),
     _rule(_GRANDINE, 404, RefusalKind.GONE, route=_STATES, words="state not found"),
     # Lighthouse.
-    _rule(_LIGHTHOUSE, 404, RefusalKind.GONE, route=_STATES, words="beacon state"),
-    _rule(_LIGHTHOUSE, 404, RefusalKind.GONE, words="parent state is not available|missing state"),
+    _rule(_LIGHTHOUSE, 404, RefusalKind.NO_SUCH_ROUTE, words="^NOT_FOUND$"),
+    _rule(
+        _LIGHTHOUSE, 404, RefusalKind.GONE, words="beacon state at slot|parent state is not avail"
+    ),
+    # The same words before the state is there, and after it is gone.
+    _rule(_LIGHTHOUSE, 404, RefusalKind.NOT_FOUND, words="missing state"),
     _rule(_LIGHTHOUSE, 500, RefusalKind.GONE, route=r"/duties/sync/", words="unhandled_error"),
     _rule(
         _LIGHTHOUSE,
@@ -154,6 +159,7 @@ _RULES: Final[tuple[_Rule, ...]] = (
         words="the server is overloaded|task was dropped",
     ),
     # Nimbus.
+    _rule(_NIMBUS, 404, RefusalKind.NO_SUCH_ROUTE, words="^$"),
     _rule(_NIMBUS, 404, RefusalKind.NO_SUCH_ROUTE, route=r"/rewards/attestations/"),
     _rule(_NIMBUS, 404, RefusalKind.GONE, words="unable to load state for parent block"),
     _rule(_NIMBUS, 404, RefusalKind.GONE, route=_STATES, words="could not get requested state"),

@@ -120,7 +120,7 @@ BAD = {
     "truncated body": Bad(REWARDS, (f"POST {REWARDS} of http", "JSON"), replace=truncated),
     "non-JSON body": Bad(
         f"{STATES}/88/committees",
-        (f"GET {STATES}/88/committees?epoch=11 of", "not complete JSON", "<html>502"),
+        (f"GET {STATES}/88/committees?epoch=11 of", "no beacon node's API", "a web page"),
         replace=not_json,
     ),
     "missing field": Bad(
@@ -200,7 +200,9 @@ BAD = {
         replace=refusal(404, "State is pruned"),
     ),
     "400 for a pruned state": Bad(
-        REWARDS, (f"POST {REWARDS}", "HTTP 400", "pruned"), replace=refusal(400, "invalid epoch")
+        REWARDS,
+        (f"POST {REWARDS}", "HTTP 400", "out of this node's reach"),
+        replace=refusal(400, "invalid epoch"),
     ),
     "500 for ever": Bad(
         f"/eth/v1/validator/duties/proposer/{EPOCH}",

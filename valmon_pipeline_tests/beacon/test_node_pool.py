@@ -235,6 +235,15 @@ def test_a_node_that_fails_in_use_is_passed_over_though_its_probes_are_answered(
     assert asyncio.run(new_process().reports())[0].breaker_state is BreakerState.CLOSED
 
 
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_node_that_keeps_its_version_to_itself_is_used(
+    nodes: list[tuple[str, Mood]], status: int
+) -> None:
+    (first, mood), *_ = nodes
+    mood.refused["/eth/v1/node/version"] = status
+    assert chosen(pool_of(first)) == first
+
+
 def test_what_a_node_cannot_have_is_not_held_against_it(nodes: list[tuple[str, Mood]]) -> None:
     (first, _), (second, _), _ = nodes
     pool = pool_of(first, second, policy=BreakerPolicy(1, 30))

@@ -28,6 +28,7 @@ from valmon_pipeline.errors import (
     RequestRefusedError,
 )
 from valmon_pipeline_tests.beacon.scripted_node import Received, Reply, ScriptedNode
+from valmon_pipeline_tests.devnet.test_client_profiles import REQUESTS, TABLES
 from valmon_pipeline_tests.moody_node import moody_node, options
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ Client, Kind = ConsensusClient, RefusalKind
             "Historical state regen is not enabled, set --serveHistoricalState to fetch this data",
             Kind.GONE,
         ),
-        (Client.LODESTAR, 500, REWARDS, "State is unavailable for slot 15", Kind.GONE),
+        (Client.LODESTAR, 500, REWARDS, "State is unavailable for slot 15", Kind.NOT_FOUND),
         (Client.LODESTAR, 400, COMMITTEES, "No cached state available for stateId", Kind.GONE),
         (Client.LODESTAR, 500, COMMITTEES, "No shuffling found for epoch 1", Kind.GONE),
         (Client.LODESTAR, 500, SYNC_COMMITTEE, "Empty SyncCommitteeCache", Kind.GONE),
@@ -180,6 +181,19 @@ def test_a_refusal_means_what_its_client_means_by_it(
     assert classify(client, status, path, endpoint_of(path), said).kind is kind
 
 
+def test_nothing_that_a_client_refuses_by_its_age_is_taken_for_a_passing_trouble() -> None:
+    for name, answers in TABLES.items():
+        client = ConsensusClient.of_version(name)
+        assert client is not Client.UNKNOWN
+        for request, by_age in answers.items():
+            path = REQUESTS[request][1].partition("?")[0]
+            for status, said in by_age:
+                if status != 200:
+                    refusal = classify(client, status, path, endpoint_of(path), said)
+                    assert not refusal.passes, (name, request, status, said)
+                    assert refusal.kind is not Kind.SYNCING, (name, request, status, said)
+
+
 @pytest.mark.parametrize(
     ("version", "client"),
     [
@@ -224,9 +238,9 @@ class TestOverHttp:
             ask(node, lambda client: client.attestation_rewards(1, EVERYONE))
         error = raised.value
         assert len(requests(node, REWARDS)) == 1
-        assert (error.kind, error.status, error.path) == (Kind.GONE, 500, REWARDS)
+        assert (error.kind, error.status, error.path) == (Kind.NOT_FOUND, 500, REWARDS)
         assert error.said == "State is unavailable for slot 15"
-        assert "Lodestar does not keep the attestation rewards of epoch 1" in str(error)
+        assert "Lodestar does not have the attestation rewards of epoch 1" in str(error)
         assert "another source or node" in str(error)
 
     def test_the_same_status_of_a_busy_node_is_asked_for_again(self, node: ScriptedNode) -> None:
@@ -262,7 +276,7 @@ class TestOverHttp:
     ) -> None:
         node.reply(VERSION, Reply(403))
         node.reply(REWARDS, Reply(500, {"message": "State is unavailable for slot 15"}))
-        with pytest.raises(ObjectUnavailableError, match="the node does not keep"):
+        with pytest.raises(ObjectUnavailableError, match="the node does not have"):
             ask(node, lambda client: client.attestation_rewards(1, EVERYONE))
 
     def test_the_execution_clients_absence_may_pass(self, node: ScriptedNode) -> None:

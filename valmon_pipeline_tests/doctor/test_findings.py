@@ -17,7 +17,7 @@ from valmon_pipeline.doctor.machine import disk_finding
 from valmon_pipeline.doctor.nodes import node_findings
 from valmon_pipeline_tests.moody_node import options
 
-GENESIS = 1_800_000_000
+GENESIS = 1_700_000_000
 
 
 @pytest.fixture(scope="module")

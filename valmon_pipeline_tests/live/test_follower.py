@@ -335,7 +335,9 @@ def test_a_node_that_is_well_but_too_slow_for_a_look_is_named_and_remembered(
     monkeypatch.setattr(live, "LOOK_SECONDS", 4.0)
     chain, breakers = open_chain(180, faults=slow), BreakerFile()
     chain.go_to(180)
-    nodes = NodePool([NodeOptions(chain.url, timeout_seconds=60)], breakers=breakers)
+    nodes = NodePool(
+        [NodeOptions(chain.url, timeout_seconds=60)], breakers=breakers, now=lambda: chain.seconds
+    )
     follower = LiveFollower(nodes, lambda: tables, ALL, 1)
     with pytest.raises(BeaconUnreachableError, match=f"headers/head of {chain.url}: no answer"):
         follower.look()

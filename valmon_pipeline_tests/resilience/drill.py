@@ -65,7 +65,7 @@ class PatientNode:
 def patient_node() -> Iterator[PatientNode]:
     """A node that tells everything it is asked, on a chain that stands at its first slot."""
     recording = Recording.load(RECORDING_PATH)
-    node = PatientNode("", LiveClock(0, 1, 0), 1_800_000_000.0)
+    node = PatientNode("", LiveClock(0, 1, 0), 1_700_000_000.0)
     replay = ReplayNode(
         recording,
         live=True,
