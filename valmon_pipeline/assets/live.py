@@ -181,7 +181,8 @@ class LiveFollower:
         if self._snapshot is None:
             epoch = spec.epoch_of(last.slot)
             stored = warehouse.read("validator_snapshots", epochs=[epoch - 1, epoch])
-            stored = stored[stored["slot"] <= last.slot]
+            # Without a status, nothing can be compared with it.
+            stored = stored[(stored["slot"] <= last.slot) & stored["status"].notna()]
             if len(stored):
                 self._snapshot = stored[stored["slot"] == stored["slot"].max()]
         return last

@@ -227,7 +227,7 @@ class StoredFacts:
             )
             missing = missing_facts(self._warehouse.database, piece)
             for epoch, of_scores, of_outcomes in zip(piece, scores, outcomes, strict=True):
-                known = "committees" not in missing.get(epoch, ())
+                known = "committees" not in missing.get(epoch, ()) or len(of_outcomes) > 0
                 yield epoch_facts(epoch, of_scores, of_outcomes, duties_known=known)
 
     def snapshots(self, epochs: Sequence[int]) -> Iterator[tuple[int, bool, pd.DataFrame]]:

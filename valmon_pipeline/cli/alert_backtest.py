@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from valmon_pipeline.alerting.backtest import PastAlert
+from valmon_pipeline.alerting.judgements import NEEDED_FACTS
 from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.alerting.rules import EPOCH_RULES, AlertRules, Override
 from valmon_pipeline.assets.alert_backtest import backtest
@@ -30,6 +31,7 @@ from valmon_pipeline.cli.opened_warehouse import opened_warehouse
 from valmon_pipeline.config.alerts import RuleEntry
 from valmon_pipeline.errors import ConfigurationError
 from valmon_pipeline.partitions import EpochRange
+from valmon_pipeline.storage.queries import missing_facts
 
 
 @alerts_app.command("backtest")
@@ -67,10 +69,17 @@ def alerts_backtest(
         working_on(f"Judging {len(wanted)} epochs"),
     ):
         alerts, judged = backtest(warehouse, rules, kinds, wanted)
+        needed = frozenset[str]().union(*(NEEDED_FACTS[kind] for kind in kinds))
+        lacking = sorted(
+            epoch
+            for epoch, facts in missing_facts(warehouse.database, wanted).items()
+            if facts & needed
+        )
     if as_json:
         print_json(
             {
                 "epochs": judged,
+                "epochs_lacking_facts": lacking,
                 "messages": sum(past.messages for past in alerts),
                 "alerts": [_as_json(past) for past in alerts],
             }
@@ -82,6 +91,11 @@ def alerts_backtest(
         f"{len(alerts)} alerts, {sum(past.messages for past in alerts)} messages in {judged} "
         f"stored epochs of {epochs}"
     )
+    if lacking:
+        say(
+            f"{len(lacking)} of these epochs lack a fact that the rules judge by: that nothing was "
+            f"found in them says nothing; `valmon status --epoch {lacking[-1]}` says why"
+        )
 
 
 def _kinds(rule: str) -> tuple[AlertType, ...]:

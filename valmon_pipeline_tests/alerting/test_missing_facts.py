@@ -43,10 +43,10 @@ def without_anything(tables: Tables) -> None:
     tables["proposer_duties"]["outcome"] = "missed"
 
 
-def judged(kind: AlertType, change: Callable[[Tables], None]) -> dict[int, int]:
+def judged(kind: AlertType, change: Callable[[Tables], None]) -> dict[int, np.int8]:
     """The verdict of a rule on each validator of an epoch."""
     made = JUDGES[kind](epoch_facts(10, change=change), AlertRules().settings(kind))
-    return dict(zip(made.subjects.tolist(), made.verdict.tolist(), strict=True))
+    return dict(zip(made.subjects.tolist(), made.verdict, strict=True))
 
 
 def test_each_rule_about_epochs_says_which_facts_it_needs() -> None:
@@ -122,7 +122,7 @@ def test_a_miss_without_a_stored_cause_may_be_excused() -> None:
         outcomes["miss_cause"] = pd.Series([None, "not_included"] + [None] * 18, dtype="str")
 
     verdicts = judged(AlertType.MISSED_ATTESTATIONS, change)
-    assert (verdicts[0], verdicts[1], verdicts[2]) == (UNKNOWN, BAD, GOOD)
+    assert [verdicts[index] for index in range(3)] == [UNKNOWN, BAD, GOOD]
 
 
 def test_a_group_is_judged_by_the_misses_whose_cause_is_known() -> None:
@@ -207,7 +207,7 @@ def test_a_balance_with_an_unknown_component_did_not_drop() -> None:
         ledger["sync"] = pd.array([None, 0] + [0] * 18, dtype="Int64")
 
     verdicts = judged(AlertType.BALANCE_DROP, change)
-    assert (verdicts[0], verdicts[1]) == (UNKNOWN, BAD)
+    assert [verdicts[index] for index in range(2)] == [UNKNOWN, BAD]
 
 
 def test_a_ledger_with_an_unknown_component_is_neither_explained_nor_unexplained() -> None:
@@ -218,7 +218,7 @@ def test_a_ledger_with_an_unknown_component_is_neither_explained_nor_unexplained
         ledger["residual_class"] = pd.Series(classes, dtype="str")
 
     verdicts = judged(AlertType.LEDGER_RESIDUAL, change)
-    assert (verdicts[0], verdicts[1], verdicts[2]) == (UNKNOWN, BAD, GOOD)
+    assert [verdicts[index] for index in range(3)] == [UNKNOWN, BAD, GOOD]
 
 
 def test_who_has_no_duty_any_more_is_not_alerted_once_enough_is_known() -> None:

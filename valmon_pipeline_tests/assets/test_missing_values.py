@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,17 @@ from valmon_pipeline.assets.standings import epoch_facts, make_due_standings
 from valmon_pipeline.frames import conform, contract_of
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.frames.fact_sources import FACTS
+from valmon_pipeline.frames.sums import SUM_NAMES
+from valmon_pipeline.observability.group_metrics import GroupMetrics
 from valmon_pipeline.scoring.standings import EXCUSED, KEPT, MISSED, NO_DUTY, StandingRules
-from valmon_pipeline.storage.queries import Span, ledger_by_epoch, ledger_over_epochs
+from valmon_pipeline.storage.queries import (
+    Span,
+    group_summary,
+    ledger_by_epoch,
+    ledger_over_epochs,
+)
 from valmon_pipeline.storage.queries.ledgers import ledger_of_validators
-from valmon_pipeline.storage.queries.newest_epoch import EVERYBODY, newest_epoch
+from valmon_pipeline.storage.queries.newest_epoch import EVERYBODY, StoredEpoch, newest_epoch
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.sample_frames import sample_frame
 
@@ -193,14 +201,11 @@ class TestStandings:
 
 
 def test_a_status_that_is_not_known_did_not_change() -> None:
-    known = pd.DataFrame(
-        {
-            "validator_index": [1, 2, 3],
-            "slot": 8,
-            "status": ["active_ongoing", "active_ongoing", None],
-        }
-    )
-    later = known.assign(slot=9, status=[None, "active_slashed", "active_slashed"])
+    def snapshot(slot: int, *statuses: str | None) -> pd.DataFrame:
+        return pd.DataFrame({"validator_index": [1, 2, 3], "slot": slot, "status": statuses})
+
+    known = snapshot(8, "active_ongoing", "active_ongoing", None)
+    later = snapshot(9, None, "active_slashed", "active_slashed")
     events = status_events(known, later)
     assert [(event.validator_index, event.event_type) for event in events] == [(2, "slashed")]
 
@@ -210,20 +215,18 @@ class TestLedger:
     def filled(self, warehouse: Warehouse) -> Warehouse:
         """Three epochs: whole, with a component that is not known, and without balances."""
         for epoch in (7, 8, 9):
-            sums = sample_frame("epoch_summaries", epoch, 2)
-            sums["opening_balance"] = pd.array([1000, 2000], dtype="Int64")
-            for name in sums.columns[sums.columns.str.startswith("ledger_")]:
-                sums[name] = np.zeros(2, dtype=sums[name].dtype)
-            sums["ledger_attestation"] = np.array([5, 6])
-            sums["closing_balance"] = pd.array([1005, 2006], dtype="Int64")
+            amounts: dict[str, Any] = {
+                name: [0, 0] for name in SUM_NAMES if name.startswith("ledger_")
+            }
+            amounts |= {"opening_balance": [1000, 2000], "closing_balance": [1005, 2006]}
+            amounts["ledger_attestation"] = [5, 6]
             if epoch == 8:
-                sums["opening_balance"] = pd.array([1005, 2006], dtype="Int64")
-                sums["closing_balance"] = pd.array([1012, 2012], dtype="Int64")
-                sums["ledger_unknown_rows"] = np.array([1, 0], dtype=np.int32)
+                amounts |= {"opening_balance": [1005, 2006], "closing_balance": [1012, 2012]}
+                amounts["ledger_unknown_rows"] = [1, 0]
             if epoch == 9:
-                for name in ("opening_balance", "closing_balance"):
-                    sums[name] = pd.array([None, None], dtype="Int64")
-                sums["ledger_attestation"] = np.array([0, 0])
+                amounts |= {"opening_balance": None, "closing_balance": None}
+                amounts["ledger_attestation"] = [0, 0]
+            sums = changed("epoch_summaries", sample_frame("epoch_summaries", epoch, 2), **amounts)
             warehouse.replace_epoch(epoch, {"epoch_summaries": sums})
         return warehouse
 
@@ -271,3 +274,78 @@ def test_validators_without_a_known_status_are_counted_as_such(warehouse: Wareho
     assert newest is not None
     assert newest.statuses[EVERYBODY]["unknown"] == 2
     assert newest.missing == {"registry_at_start"}
+
+
+class TestSumsOfGroups:
+    @staticmethod
+    def sums(epoch: int, *, known: bool) -> pd.DataFrame:
+        """The row of everybody: 10 validators with or without rewards that are known."""
+        return changed(
+            "epoch_summaries",
+            sample_frame("epoch_summaries", epoch, 1),
+            category="all",
+            value="all",
+            reward=900 * known,
+            rewards_known=10 * known,
+            missed_reward=100 * known,
+            **dict.fromkeys(("sync_due", "sync_participated", "sync_due_rewarded"), 0),
+            **dict.fromkeys(("proposals_due", "proposals_proposed", "proposals_rewarded"), 0),
+            **dict.fromkeys(("sync_reward", "sync_ideal_reward", "proposal_reward"), 0),
+        )
+
+    def store(self, warehouse: Warehouse, epoch: int, *, known: bool) -> None:
+        warehouse.replace_epoch(
+            epoch,
+            {
+                "epoch_summaries": self.sums(epoch, known=known),
+                "network_epochs": network_epoch(epoch, 0 if known else 1),
+            },
+        )
+
+    def test_what_was_earned_is_not_known_rather_than_0(self, warehouse: Warehouse) -> None:
+        self.store(warehouse, 7, known=False)
+        (row,) = group_summary(warehouse, [7]).to_dict("records")
+        assert pd.isna(row["earned_gwei"])
+        assert pd.isna(row["missed_gwei"])
+        assert (row["rewards_known"], row["incomplete_epochs"]) == (0, 1)
+
+    def test_a_total_says_over_how_much_it_was_taken(self, warehouse: Warehouse) -> None:
+        for epoch, known in ((7, True), (8, False), (9, True)):
+            self.store(warehouse, epoch, known=known)
+        (row,) = group_summary(warehouse, [7, 8, 9]).to_dict("records")
+        assert (row["earned_gwei"], row["missed_gwei"]) == (1800, 200)
+        assert (row["rewards_known"], row["incomplete_epochs"]) == (20, 1)
+
+    @staticmethod
+    def exported(newest: StoredEpoch) -> set[str]:
+        """The names of the metrics that have a sample."""
+        families = GroupMetrics("devnet", watches_network=False).collect(newest)
+        return {family.name for family in families if family.samples}
+
+    def test_metrics_that_rest_on_missing_facts_have_no_samples(self) -> None:
+        streaks = "eth_missed_consecutive_attestations"
+
+        def newest(known: bool, *missing: str) -> StoredEpoch:
+            (row,) = self.sums(7, known=known).to_dict("records")
+            return StoredEpoch(
+                epoch=7,
+                materialized_at=datetime(2026, 11, 30, tzinfo=UTC),
+                sums={EVERYBODY: {str(name): value for name, value in row.items()}},
+                statuses={},
+                slashed={},
+                repeatedly_missed={EVERYBODY: 0},
+                validators=[],
+                missing=frozenset(missing),
+            )
+
+        whole = self.exported(newest(True))
+        assert {"eth_missed_attestations", "eth_actual_consensus_rewards_gwei", streaks} <= whole
+        assert whole - self.exported(newest(False, "attestation_rewards")) == {
+            "eth_actual_consensus_rewards_gwei",
+            "valmon_missed_reward_gwei",
+        }
+        assert whole - self.exported(newest(True, "committees")) == {
+            "eth_missed_attestations",
+            streaks,
+        }
+        assert whole - self.exported(newest(True, "proposers")) == {"valmon_proposals_due"}

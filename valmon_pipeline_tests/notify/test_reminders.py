@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -119,3 +120,12 @@ def test_a_digest_is_of_bounded_size_and_begins_with_the_worst() -> None:
     assert "alerts: 200 opened, 3 resolved; 197 still open" in lines
     assert len(message.body) <= LONGEST_BODY
     assert "–" in str(FACTS.groups[-1])
+
+
+def test_a_digest_of_incomplete_epochs_says_so() -> None:
+    assert "lack facts" not in digest(FACTS).body
+    everybody = GroupDay("everybody", 5000, 5000, 12, None, None, incomplete_epochs=3)
+    message = digest(replace(FACTS, groups=[everybody]))
+    lines = message.body.splitlines()
+    assert lines[1].startswith("3 of them lack facts, the figures are of what is known")
+    assert lines[2].endswith("12 of 5,000 attestations missed, –, rewards not known")

@@ -62,12 +62,30 @@ def test_every_panel_returns_rows_to_the_reader(
     reader: psycopg.Connection[Any], filled: Warehouse, dashboard: Dashboard, panel: Panel
 ) -> None:
     rows = asked(reader, panel, filled.schema, time_of(0))
-    assert rows
+    assert rows or panel.title == "Missing facts"
     if panel.kind == "timeseries":
         assert all(isinstance(row["time"], datetime) for row in rows)
         assert len({row["time"] for row in rows}) >= 1
         values = [name for name in rows[0] if name not in ("time", *panel.hidden)]
         assert any(row[name] is not None for row in rows for name in values)
+
+
+def test_missing_facts_are_shown_with_their_most_frequent_reason(
+    reader: psycopg.Connection[Any], filled: Warehouse
+) -> None:
+    reasons = ["pruned", "refused", "pruned"]
+    newest = EPOCHS[-1]
+    rows = [(newest - age, "committees", reason) for age, reason in enumerate(reasons)]
+    sources = f"{filled.schema}.fact_sources"
+    with filled.database.transaction("lack facts") as connection:
+        connection.exec_driver_sql(f"DELETE FROM {sources} WHERE fact = 'committees'")
+        for row in rows:
+            connection.exec_driver_sql(
+                f"INSERT INTO {sources} (epoch, fact, reason) VALUES (%s, %s, %s)", row
+            )
+    (shown,) = asked(reader, panel_of("Missing facts"), filled.schema, time_of(0))
+    assert (shown["fact"], shown["epochs"], shown["reason"]) == ("committees", 3, "pruned")
+    assert (shown["oldest"], shown["newest"]) == (newest - 2, newest)
 
 
 def panel_of(title: str) -> Panel:

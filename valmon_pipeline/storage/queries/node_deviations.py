@@ -44,14 +44,24 @@ def node_deviations(database: Database) -> list[NodeDeviation]:
             *(sa.func.min(sources.epoch), sa.func.max(sources.epoch)),
             sa.cast(sa.func.sum(sources.compared), sa.BigInteger),
             sa.cast(sa.func.sum(sources.deviating), sa.BigInteger),
-            sa.func.max(sources.largest_deviation),
+            sa.func.coalesce(sa.func.max(sources.largest_deviation), 0),
         )
         .where(sources.deviating > 0, sources.node.is_not(None))
         .group_by(sources.node, sources.fact)
         .order_by(sources.node, sources.fact)
     )
     with database.transaction("read where nodes deviate from the specification") as connection:
-        return [
-            NodeDeviation(*row[:7], row[7] or 0)
-            for row in connection.execute(statement)
-        ]
+        rows = connection.execute(statement).all()
+    return [
+        NodeDeviation(
+            node=node,
+            fact=fact,
+            epochs=epochs,
+            first_epoch=first,
+            last_epoch=last,
+            compared=compared or 0,
+            deviating=deviating,
+            largest_gwei=largest or 0,
+        )
+        for node, fact, epochs, first, last, compared, deviating, largest in rows
+    ]
