@@ -64,10 +64,9 @@ class WorkerOpener(Protocol):
     """Says how each of several processes opens a materializer of its own."""
 
     def __call__(
-        self, watch: Watch, processes: int, *, provisional: bool, correction_reason: str
+        self, watch: Watch, *, provisional: bool, correction_reason: str
     ) -> OpenMaterializer:
-        """What each process calls, unpickled: for the same nodes, shared with the others, and the
-        same database."""
+        """What each process calls, unpickled: for the same nodes and the same database."""
 
 
 @dataclass(frozen=True)

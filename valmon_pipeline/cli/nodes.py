@@ -26,7 +26,7 @@ from valmon_pipeline.cli.application import (
 from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.doctor.deviations import deviation_sentence, stored_deviations
 from valmon_pipeline.errors import ConfigurationError
-from valmon_pipeline.pipeline import node_pool, stored_network
+from valmon_pipeline.pipeline import opened_node_pool
 
 
 @app.command()
@@ -36,10 +36,10 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     Ends with exit code 1 if none is ready.
     """
     with node_to_ask(load(config)) as installation:
-        if not installation.settings.beacon_node_urls:
+        if not installation.settings.nodes:
             raise ConfigurationError("no beacon node is configured: set beacon_node_url")
-        pool = node_pool(installation.settings, lambda: stored_network(installation.settings))
-        reports = asyncio.run(pool.reports())
+        with opened_node_pool(installation.settings) as pool:
+            reports = asyncio.run(pool.reports())
         deviations = stored_deviations(installation.settings)
     used = next((report.health.name for report in reports if _is_rested(report)), None)
     used = used or next((one.health.name for one in reports if one.health.is_ready), None)

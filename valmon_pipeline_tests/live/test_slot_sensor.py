@@ -61,7 +61,9 @@ def test_every_tick_follows_the_pipeline_that_it_is_handed(tables: Warehouse) ->
     asked: list[str] = []
 
     def pipeline_of(node: str) -> Pipeline:
-        def away(avoid: Collection[str] = ()) -> AbstractAsyncContextManager[BeaconClient]:
+        def away(
+            avoid: Collection[str] = (), *, archive: bool = False
+        ) -> AbstractAsyncContextManager[BeaconClient]:
             asked.append(node)
             raise BeaconUnreachableError(f"{node} is away")
 
