@@ -100,6 +100,7 @@ def pipeline_of(
         processes=settings.backfill.process_count,
         worker_opener=worker_opener,
         count_store=CountStore(counts),
+        probe_seconds=settings.failover.probe_seconds,
     )
 
 
@@ -185,24 +186,18 @@ def _shared_budget(leases: RateLeases, options: NodeOptions) -> LeasedBudget:
 def opened_node_pool(settings: Settings) -> Iterator[NodePool]:
     """The configured nodes for a command, compared with what is stored.
 
-    The database need not be there: then the nodes are compared with each other, and their limits
-    are those of this process alone.
+    Where the database cannot be used, the nodes are compared with each other, and their limits are
+    those of this process alone.
     """
     with ExitStack() as stack:
-
-        @cache
-        def database() -> Database:
-            opened = open_database(settings, configured_database_url(settings))
-            stack.callback(opened.close)
-            return opened
-
-        def stored() -> NetworkIdentity | None:
-            try:
-                return Warehouse(database()).network()
-            except StorageError:
-                return None
-
-        yield node_pool(settings, stored, database=database)
+        try:
+            database = open_database(settings, configured_database_url(settings))
+            stack.callback(database.close)
+            stored = Warehouse(database).network()
+        except StorageError:
+            yield node_pool(settings)
+        else:
+            yield node_pool(settings, lambda: stored, database=lambda: database)
 
 
 def answer_archive(settings: Settings) -> AnswerArchive | None:

@@ -29,6 +29,7 @@ from valmon_pipeline.beacon.node_health import (
     NodeState,
     assess,
     probe,
+    waiting_sentence,
 )
 from valmon_pipeline.beacon.redact import redact_url
 from valmon_pipeline.beacon.request_budget import RequestBudget
@@ -237,7 +238,8 @@ class NodePool:
         message = "no beacon node can be used:" + "".join(
             f"\n  - {verdict.name}: {verdict.reason}" for verdict in verdicts
         )
-        raise NodeNotReadyError(message) if answered else BeaconUnreachableError(message)
+        kind = NodeNotReadyError if answered else BeaconUnreachableError
+        raise kind(message, summary=waiting_sentence(verdicts))
 
     async def _first_ready_of(
         self, nodes: Sequence[NodeOptions], verdicts: list[NodeHealth]
