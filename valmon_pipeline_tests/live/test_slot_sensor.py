@@ -83,5 +83,5 @@ def test_a_node_that_is_away_is_said_to_be(tables: Warehouse) -> None:
         "7",
     )
     assert result.cursor == "7"
-    assert "nothing stored" in (result.skip_message or "")
+    assert "no answer after" in (result.skip_message or "")
     assert "127.0.0.1:9" in (result.skip_message or "")
