@@ -133,7 +133,7 @@ def follow(
     options = NodeOptions(url)
     database = Database(server.url(), SCHEMA)
     follower = LiveFollower(
-        lambda avoid=(): BeaconClient.open(options),
+        lambda avoid=(), archive=False: BeaconClient.open(options),
         lambda: Warehouse(database),
         Watch(indices=frozenset(range(validators))),
         1,

@@ -62,7 +62,9 @@ def materialize(url: str, warehouse: Warehouse, watch: Watch) -> EpochReport:
     """Read, compute and store the epoch."""
 
     @asynccontextmanager
-    async def open_client(avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
+    async def open_client(
+        avoid: Collection[str] = (), *, archive: bool = False
+    ) -> AsyncIterator[BeaconClient]:
         async with BeaconClient.open(NodeOptions(url, requests_per_second=1e6)) as client:
             if client.name in avoid:
                 raise BeaconUnreachableError("there is no other node")

@@ -13,6 +13,11 @@ class ValmonError(Exception):
     """Base of all errors that are valmon's own; the command line prints only the message."""
 
 
+def brief_reason(error: ValmonError) -> str:
+    """Return an error's short sentence if it has one, else its message."""
+    return (isinstance(error, BeaconApiError) and error.summary) or str(error)
+
+
 class ConfigurationError(ValmonError):
     """The configuration file or the environment is wrong; the message lists every mistake."""
 
@@ -38,7 +43,14 @@ class ContractViolationError(ValmonError):
 
 
 class BeaconApiError(ValmonError):
-    """Base of everything that went wrong while talking to a beacon node."""
+    """Base of everything that went wrong while talking to a beacon node.
+
+    ``summary`` says the same in one short sentence; "" where the message does.
+    """
+
+    def __init__(self, message: str = "", *, summary: str = "") -> None:
+        super().__init__(message)
+        self.summary = summary
 
 
 class RefusalKind(StrEnum):

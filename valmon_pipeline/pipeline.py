@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from typing import Final
@@ -17,8 +17,9 @@ from valmon_pipeline.beacon.breaker_file import BreakerFile
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.beacon.node_health import ExpectedNetwork
-from valmon_pipeline.beacon.node_pool import PROBE_SECONDS, NodePool
+from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.beacon.open_client import OpenClient
+from valmon_pipeline.beacon.request_budget import LeasedBudget
 from valmon_pipeline.beacon.request_observer import NobodyObserves
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.config import Settings, WatchList
@@ -29,6 +30,7 @@ from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.process_counters import CountStore
+from valmon_pipeline.storage.rate_leases import RateLeases
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline.telemetry import ProcessCounts
 
@@ -57,11 +59,11 @@ def pipeline_of(
         return Warehouse(open_database(settings, database_url(), counts))
 
     def worker_opener(
-        watch: Watch, processes: int, *, provisional: bool, correction_reason: str
+        watch: Watch, *, provisional: bool, correction_reason: str
     ) -> OpenMaterializer:
         return partial(
             _open_worker,
-            share_of(settings, processes),
+            settings,
             database_url(),
             watch,
             from_archive=from_archive,
@@ -73,7 +75,12 @@ def pipeline_of(
     if from_archive:
         open_client: OpenClient = _archived_clients(settings)
     else:
-        open_client = node_pool(settings, lambda: warehouse().network(), counts)
+        open_client = node_pool(
+            settings,
+            lambda: warehouse().network(),
+            counts,
+            database=lambda: warehouse().database,
+        )
     return Pipeline(
         network=settings.network,
         open_client=open_client,
@@ -93,6 +100,7 @@ def pipeline_of(
         processes=settings.backfill.process_count,
         worker_opener=worker_opener,
         count_store=CountStore(counts),
+        probe_seconds=settings.failover.probe_seconds,
     )
 
 
@@ -112,29 +120,18 @@ def _open_worker(
     )
 
 
-def share_of(settings: Settings, processes: int) -> Settings:
-    """Settings for one of several processes that ask the same nodes at the same time."""
-    limit = settings.rate_limit
-    return settings.model_copy(
-        update={
-            "rate_limit": limit.model_copy(
-                update={
-                    "requests_per_second": limit.requests_per_second / processes,
-                    "burst": max(1, limit.burst // processes),
-                }
-            ),
-            "worker_pool_size": max(1, settings.worker_pool_size // processes),
-        }
-    )
-
-
 def node_pool(
     settings: Settings,
     stored_network: Callable[[], NetworkIdentity | None] = lambda: None,
     counts: ProcessCounts | None = None,
+    *,
+    database: Callable[[], Database] | None = None,
 ) -> NodePool:
     """The configured nodes; ``stored_network`` is what the database is of, None if unknown.
-    Requests are counted in ``counts``."""
+
+    Requests are counted in ``counts``. The nodes' limits are shared with all processes that use
+    ``database``, which is opened by the first request; without it they are this process's own.
+    """
 
     def expected() -> ExpectedNetwork | None:
         stored = stored_network()
@@ -148,31 +145,59 @@ def node_pool(
             stored.slot_duration_ms,
         )
 
-    several = len(settings.beacon_node_urls) > 1
+    budget_of = None if database is None else partial(_shared_budget, RateLeases(database))
+    several = len(settings.nodes) > 1
     retry = RetryPolicy(attempts_with_timeouts=1) if several else RetryPolicy()
     nodes = [
         NodeOptions(
-            url.reveal(),
-            timeout_seconds=settings.http.timeout_seconds,
+            node.url.reveal(),
+            name=node.name or "",
+            timeout_seconds=node.timeout_seconds,
             max_idle_connections=settings.http.max_idle_conns,
-            requests_per_second=settings.rate_limit.requests_per_second,
-            burst=settings.rate_limit.burst,
-            worker_pool_size=settings.worker_pool_size,
+            requests_per_second=node.requests_per_second,
+            burst=node.burst,
+            max_in_flight=node.max_in_flight,
+            archive=node.archive,
             max_state_bytes=settings.beacon_state_limit_mb * 1_000_000,
             retry=retry,
             observer=NobodyObserves() if counts is None else counts,
         )
-        for url in settings.beacon_node_urls
+        for node in settings.nodes
     ]
     return NodePool(
         nodes,
         breakers=BreakerFile(settings.home / NODES_FILE.format(network=settings.network)),
         policy=BreakerPolicy(settings.failover.failures, settings.failover.cool_down_seconds),
         max_slots_behind=settings.failover.max_slots_behind,
-        probe_seconds=min(PROBE_SECONDS, settings.http.timeout_seconds),
+        probe_seconds=settings.failover.probe_seconds,
         stored_network=expected,
         keep_answers=settings.archive.url is not None,
+        budget_of=budget_of,
     )
+
+
+def _shared_budget(leases: RateLeases, options: NodeOptions) -> LeasedBudget:
+    limits = options.limits
+    ask = partial(leases.lease, options.name, limits.requests_per_second, limits.burst)
+    return LeasedBudget(options.name, limits, ask)
+
+
+@contextmanager
+def opened_node_pool(settings: Settings) -> Iterator[NodePool]:
+    """The configured nodes for a command, compared with what is stored.
+
+    Where the database cannot be used, the nodes are compared with each other, and their limits are
+    those of this process alone.
+    """
+    with ExitStack() as stack:
+        try:
+            database = open_database(settings, configured_database_url(settings))
+            stack.callback(database.close)
+            stored = Warehouse(database).network()
+        except StorageError:
+            yield node_pool(settings)
+        else:
+            yield node_pool(settings, lambda: stored, database=lambda: database)
 
 
 def answer_archive(settings: Settings) -> AnswerArchive | None:
@@ -204,11 +229,13 @@ def _archived_clients(settings: Settings) -> OpenClient:
     """How to open a client that answers from the archive."""
 
     @asynccontextmanager
-    async def open_client(avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
+    async def open_client(
+        avoid: Collection[str] = (), *, archive: bool = False
+    ) -> AsyncIterator[BeaconClient]:
         if avoid:
             raise ObjectUnavailableError("there is no other archive to read from")
-        archive = require_archive(settings)
-        async with BeaconClient.archived(archive, archive.subjects()[-1]) as client:
+        answers = require_archive(settings)
+        async with BeaconClient.archived(answers, answers.subjects()[-1]) as client:
             yield client
 
     return open_client
@@ -228,18 +255,6 @@ def open_database(settings: Settings, url: str, counts: ProcessCounts | None = N
         statement_timeout_seconds=database.statement_timeout_seconds,
         observer=counts,
     )
-
-
-def stored_network(settings: Settings) -> NetworkIdentity | None:
-    """What the database is of; None if that is nothing yet, or it does not run."""
-    try:
-        database = open_database(settings, configured_database_url(settings))
-        try:
-            return Warehouse(database).network()
-        finally:
-            database.close()
-    except StorageError:
-        return None
 
 
 def configured_database_url(settings: Settings) -> str:

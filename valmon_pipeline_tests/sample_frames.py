@@ -42,6 +42,8 @@ def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> p
             columns[name] = np.arange(rows)
     if "metric" in columns:
         columns["metric"] = [f"metric_{row:04d}" for row in range(rows)]
+    if "node" in contract.key:
+        columns["node"] = [f"node {row:04d}" for row in range(rows)]
     if "check_name" in columns:
         columns["check_name"] = [f"check {row:04d}" for row in range(rows)]
     if table in _RELATED:

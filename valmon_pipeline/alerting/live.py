@@ -37,8 +37,8 @@ class SystemFacts:
     """Where things are by the clock. None: not known, because nothing was ever stored, or the
     node was not asked.
 
-    ``node_problem`` is why no node could be read from, "" if one could be; ``disagreement`` names
-    the nodes that follow different chains, "" if none do.
+    ``node_problem`` is a sentence that says why no node could be read from, "" if one could be;
+    ``disagreement`` names the nodes that follow different chains, "" if none do.
     """
 
     epoch: int
@@ -137,7 +137,7 @@ def _system(
     behind = facts.slots_behind if is_fresh else None
     problem = None
     if facts.node_problem:
-        problem = f"no beacon node can be read from: {facts.node_problem}"
+        problem = facts.node_problem
     elif is_fresh and facts.is_optimistic:
         problem = "the node has not verified the head's execution payload (optimistic)"
     elif behind is not None and behind >= node.threshold:

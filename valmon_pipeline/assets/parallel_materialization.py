@@ -43,15 +43,15 @@ _REAP_SECONDS: Final = 5.0
 class ParallelMaterializer:
     """Like ``EpochMaterializer``, with up to ``processes`` workers where that pays.
 
-    ``alone`` does what one process does best. ``opener`` is told how many processes there will be,
-    and gives what each of them unpickles and calls. ``is_cancelled`` is asked now and then: if so,
+    ``alone`` does what one process does best. ``opener`` gives what each of the processes
+    unpickles and calls. ``is_cancelled`` is asked now and then: if so,
     the run ends as it would by a signal.
     """
 
     def __init__(
         self,
         alone: EpochMaterializer,
-        opener: Callable[[int], OpenMaterializer],
+        opener: Callable[[], OpenMaterializer],
         processes: int,
         *,
         is_cancelled: Callable[[], bool] = lambda: False,
@@ -77,7 +77,7 @@ class ParallelMaterializer:
         processes = min(self._processes, len(epochs) // EPOCHS_PER_PROCESS)
         if processes < 2:
             return self._alone.run(epochs, on_stored, on_failed)
-        with signals_noted() as signalled, _workers(self._opener(processes), processes) as workers:
+        with signals_noted() as signalled, _workers(self._opener(), processes) as workers:
             run = _Run(epochs, workers, on_stored, on_failed)
             try:
                 while run.goes_on and not signalled():

@@ -21,6 +21,7 @@ from valmon_pipeline.assets.materialization import (
 )
 from valmon_pipeline.assets.parallel_materialization import ParallelMaterializer
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
+from valmon_pipeline.beacon.node_pool import PROBE_SECONDS
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config import WatchList
 from valmon_pipeline.config.watch import Watch
@@ -64,10 +65,9 @@ class WorkerOpener(Protocol):
     """Says how each of several processes opens a materializer of its own."""
 
     def __call__(
-        self, watch: Watch, processes: int, *, provisional: bool, correction_reason: str
+        self, watch: Watch, *, provisional: bool, correction_reason: str
     ) -> OpenMaterializer:
-        """What each process calls, unpickled: for the same nodes, shared with the others, and the
-        same database."""
+        """What each process calls, unpickled: for the same nodes and the same database."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Pipeline:
     ``read_watch_list`` gives the watch list that the configuration has by now; None: it is fixed.
     Long runs are shared among up to ``processes``, if ``worker_opener`` says how they begin.
     ``standing_rules`` say how standings are computed, ``alerting`` what is alerted and to whom.
-    ``count_store`` has what node and warehouse are observed by.
+    ``count_store`` has what node and warehouse are observed by. A node may take ``probe_seconds``
+    to say how it is, and then to answer a sensor.
     """
 
     network: str
@@ -94,6 +95,7 @@ class Pipeline:
     processes: int = 1
     worker_opener: WorkerOpener | None = None
     count_store: CountStore | None = None
+    probe_seconds: float = PROBE_SECONDS
 
     @cached_property
     def warehouse(self) -> Warehouse:

@@ -19,6 +19,7 @@ from valmon_pipeline.assets.alerts import (
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.catch_up import newest_closed_epoch
 from valmon_pipeline.automation.node_tick import ask_node
+from valmon_pipeline.automation.reason_log import ReasonLog
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.disagreements import Disagreement
 from valmon_pipeline.beacon.node_pool import NodePool
@@ -42,6 +43,9 @@ def alert_sensor(reminders: Reminders) -> dg.SensorDefinition:
     It writes ``reminders`` when it has evaluated everything: their arrival says that it can.
     """
 
+    reasons = ReasonLog()
+    started_at = datetime.now(UTC)
+
     @dg.sensor(
         name="alert_sensor",
         minimum_interval_seconds=TICK_SECONDS,
@@ -55,11 +59,11 @@ def alert_sensor(reminders: Reminders) -> dg.SensorDefinition:
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         pipeline: Pipeline = context.resources.pipeline
         try:
-            changes = look_for_alerts(pipeline, datetime.now(UTC))
+            changes = look_for_alerts(pipeline, datetime.now(UTC), started_at)
             reminders.write_due(pipeline.warehouse, datetime.now(UTC))
         except ValmonError as error:
-            context.log.warning(str(error))
-            return dg.SkipReason(str(error))
+            return dg.SkipReason(reasons.note(error, context.log))
+        reasons.all_is_well()
         for one in changes:
             alert = one.change.alert
             context.log.info(f"alert {alert.alert_id} {one.change.kind.value}: {one.change.reason}")
@@ -73,26 +77,33 @@ def alert_sensor(reminders: Reminders) -> dg.SensorDefinition:
     return sensor
 
 
-def look_for_alerts(pipeline: Pipeline, now: datetime) -> list[StoredChange]:
+def look_for_alerts(
+    pipeline: Pipeline, now: datetime, started_at: datetime | None = None
+) -> list[StoredChange]:
     """Evaluate everything that is due ``now``; what changed.
+
+    ``started_at`` is since when a node was waited for, if the chain was never followed yet.
 
     Raises:
         StorageError: the database is away or refuses; what was evaluated before stays.
     """
     warehouse, alerting = pipeline.warehouse, pipeline.alerting
     network = warehouse.network()
+    facts = system_facts(pipeline, now, started_at)
     if network is None:
-        return []
+        return evaluate_system_facts(warehouse, alerting, facts, now)
     changes = list(evaluate_due_epochs(warehouse, alerting, now).changes)
     current = epoch_at(network, now)
     recent = range(max(0, current - _LIVE_EPOCHS), current + 1)
     changes += evaluate_live_events(warehouse, alerting, recent, now)
-    changes += evaluate_system_facts(warehouse, alerting, system_facts(pipeline, now), now)
+    changes += evaluate_system_facts(warehouse, alerting, facts, now)
     return changes
 
 
-def system_facts(pipeline: Pipeline, now: datetime) -> SystemFacts:
-    """Where node, data and pipeline are ``now``.
+def system_facts(
+    pipeline: Pipeline, now: datetime, started_at: datetime | None = None
+) -> SystemFacts:
+    """Where node, data and pipeline are ``now``; ``started_at`` as for ``look_for_alerts``.
 
     Raises:
         StorageError: the database is away.
@@ -100,11 +111,13 @@ def system_facts(pipeline: Pipeline, now: datetime) -> SystemFacts:
     warehouse = pipeline.warehouse
     network = warehouse.network()
     head = read_chain_head(warehouse, now)
+    stalled = pipeline.alerting.rules.settings(AlertType.PIPELINE_STALLED).threshold
     if network is None or head is None:
-        return SystemFacts(0, None, None, False, None, None)
+        waits = started_at is not None and (now - started_at).total_seconds() >= stalled
+        problem = _node_problem(pipeline) if waits else None
+        return SystemFacts(0, None, None, False, None, problem)
     stored = last_stored_epoch(warehouse.database)
     closed = newest_closed_epoch(head.slot, network.slots_per_epoch)
-    stalled = pipeline.alerting.rules.settings(AlertType.PIPELINE_STALLED).threshold
     return SystemFacts(
         epoch=max(0, epoch_at(network, now)),
         slots_behind=head.slots_behind,
@@ -117,7 +130,7 @@ def system_facts(pipeline: Pipeline, now: datetime) -> SystemFacts:
 
 
 def _node_problem(pipeline: Pipeline) -> str:
-    """Why no node can be read from, "" if one can."""
+    """A sentence that says why no node can be read from, "" if one can."""
 
     async def read(client: BeaconClient) -> None:
         await client.head()
@@ -125,7 +138,7 @@ def _node_problem(pipeline: Pipeline) -> str:
     try:
         ask_node(pipeline, read)
     except BeaconApiError as error:
-        return str(error)
+        return error.summary or f"no beacon node can be read from: {error}"
     return ""
 
 

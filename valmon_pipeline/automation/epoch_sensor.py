@@ -26,6 +26,7 @@ from valmon_pipeline.automation.catch_up import (
 )
 from valmon_pipeline.automation.epoch_runs import LIVE, catch_up_runs, epoch_run, epochs_under_way
 from valmon_pipeline.automation.node_tick import ask_node
+from valmon_pipeline.automation.reason_log import ReasonLog
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ValmonError
@@ -72,6 +73,7 @@ class _Cursor:
 def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
     """The sensor ``epoch_sensor``, which starts runs of the job that materializes epochs."""
     network = settings.network
+    reasons = ReasonLog()
     cleared_up: list[bool] = []  # once in the life of a code server
     boundaries = BoundaryWatch()
 
@@ -102,8 +104,8 @@ def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
                 )
             first, plan = _plan(settings, pipeline, context.instance, head, cursor)
         except ValmonError as error:
-            context.log.warning(str(error))
-            return dg.SensorResult(skip_reason=str(error))
+            return dg.SensorResult(skip_reason=reasons.note(error, context.log))
+        reasons.all_is_well()
         after = _Cursor(head.newest, plan.missing == 0, tuple(plan.attempts.items()))
         requests = _requests(context.instance, network, first, head.newest, plan)
         if requests:

@@ -17,6 +17,7 @@ from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.epoch_runs import FINALITY, epoch_run, epochs_under_way
 from valmon_pipeline.automation.epoch_sensor import SENSOR_SECONDS
 from valmon_pipeline.automation.node_tick import ask_node
+from valmon_pipeline.automation.reason_log import ReasonLog
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings
@@ -58,6 +59,7 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
     those that stay so, since the node does not have their blocks, keep no others waiting.
     """
     network = settings.network
+    reasons = ReasonLog()
 
     @dg.sensor(
         name="finality_sensor",
@@ -87,8 +89,8 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
                 confirm(pipeline.archive, same, finalized.proof)
             marked = mark_final(database, same)
         except ValmonError as error:
-            context.log.warning(str(error))
-            return dg.SensorResult(skip_reason=str(error))
+            return dg.SensorResult(skip_reason=reasons.note(error, context.log))
+        reasons.all_is_well()
         events = [_observation(network, epoch, same[epoch]) for epoch in marked]
         reorganized = [
             epoch.epoch

@@ -12,14 +12,15 @@ from valmon_pipeline.errors import BeaconUnreachableError, NodeNotReadyError
 
 T = TypeVar("T")
 
-NODE_SECONDS: Final = 3.0
-"""For all requests of a tick together, retries included."""
-TICK_SECONDS: Final = 10.0
-"""With finding a node that is ready among several; well below Dagster's 60 s for a tick."""
+_MARGIN_SECONDS: Final = 1.0
+"""For what is neither finding a node nor asking it."""
 
 
 def ask_node(pipeline: Pipeline, questions: Callable[[BeaconClient], Awaitable[T]]) -> T:
     """The answers of the first node that is ready, if it is of the network that is stored.
+
+    Finding one may take ``failover.probe_seconds``, and so may all answers together, retries
+    included: 41 s at most, of the 60 s that Dagster gives a tick.
 
     Raises:
         NodeNotReadyError: no node is ready, or it is of another network; with the reason.
@@ -27,15 +28,17 @@ def ask_node(pipeline: Pipeline, questions: Callable[[BeaconClient], Awaitable[T
         StorageError: the database is away.
     """
     identity = pipeline.warehouse.network()
+    longest = 2 * pipeline.probe_seconds + _MARGIN_SECONDS
 
     async def ask() -> T:
-        async with asyncio.timeout(TICK_SECONDS), pipeline.open_client() as client:
-            with client.deadline(NODE_SECONDS):
+        async with asyncio.timeout(longest), pipeline.open_client() as client:
+            with client.deadline(pipeline.probe_seconds):
                 root = (await client.genesis()).genesis_validators_root
                 if identity is not None and root != identity.genesis_validators_root:
                     raise NodeNotReadyError(
                         f"{client.name} is of another network: genesis_validators_root is "
-                        f"0x{root.hex()}, stored is 0x{identity.genesis_validators_root.hex()}"
+                        f"0x{root.hex()}, stored is 0x{identity.genesis_validators_root.hex()}",
+                        summary=f"waiting for a beacon node: {client.name} is of another network",
                     )
                 return await questions(client)
 
@@ -43,5 +46,5 @@ def ask_node(pipeline: Pipeline, questions: Callable[[BeaconClient], Awaitable[T
         return asyncio.run(ask())
     except TimeoutError:
         raise BeaconUnreachableError(
-            f"no beacon node answered within {TICK_SECONDS:g} s; asked again in the next tick"
+            f"no beacon node answered within {longest:g} s; asked again in the next tick"
         ) from None

@@ -11,6 +11,7 @@ from dagster._core.definitions.metadata import RawMetadataValue
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.live import LiveFollower, LiveReport
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.automation.reason_log import ReasonLog
 from valmon_pipeline.automation.validators_refresh import refresh_due
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ConfigurationError, ValmonError
@@ -84,6 +85,7 @@ def slot_sensor(settings: Settings, refresh_job: str) -> dg.SensorDefinition:
     epoch and when something happened to a validator or the chain, not for every slot.
     """
     watching: _Watching | None = None
+    reasons = ReasonLog()
 
     def watching_of(pipeline: Pipeline) -> _Watching:
         nonlocal watching
@@ -107,12 +109,13 @@ def slot_sensor(settings: Settings, refresh_job: str) -> dg.SensorDefinition:
         try:
             report, is_first = follower.look()
         except ValmonError as error:
-            context.log.warning(str(error))
+            reason = reasons.note(error, context.log)
             seconds = time.monotonic() - started
-            return dg.SensorResult(skip_reason=f"nothing stored: {error} [{seconds:.2f} s]")
+            return dg.SensorResult(skip_reason=f"{reason} [{seconds:.2f} s]")
         finally:
             # What all sensors of this process counted: this one comes round the most often.
             pipeline.store_counts(if_due=True)
+        reasons.all_is_well()
         _log_events(report)
         problem, refresh = None, None
         if is_first:

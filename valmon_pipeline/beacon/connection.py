@@ -28,6 +28,7 @@ from valmon_pipeline.beacon.consensus_client import ConsensusClient
 from valmon_pipeline.beacon.question_words import meaning_of, subject_of, words_of
 from valmon_pipeline.beacon.redact import Secrets, redact_url
 from valmon_pipeline.beacon.refusals import Refusal, classify, depends_on_client
+from valmon_pipeline.beacon.request_budget import RequestBudget, RequestLimits, local_budget
 from valmon_pipeline.beacon.request_observer import (
     ENDPOINT,
     NobodyObserves,
@@ -123,11 +124,19 @@ def deadline(seconds: float) -> Iterator[None]:
         _DEADLINE.reset(token)
 
 
+def time_left() -> float | None:
+    """Seconds until the deadline that what is asked now has; None without one."""
+    ends = _DEADLINE.get()
+    return None if ends is None else ends - time.monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
     """How to talk to one node. ``url`` may hold credentials; they are never shown.
 
     ``name`` stands for the node in messages and tables; empty: the address without its secrets.
+    ``archive`` says that the node keeps old states. ``budget`` admits its requests; None: one that
+    all clients of this process share, of ``requests_per_second``, ``burst`` and ``max_in_flight``.
     """
 
     url: str
@@ -136,11 +145,18 @@ class NodeOptions:
     max_idle_connections: int = 20
     requests_per_second: float = 50.0
     burst: int = 100
-    worker_pool_size: int = 10
+    max_in_flight: int = 10
+    archive: bool = False
     max_answer_bytes: int = MAX_ANSWER_BYTES
     max_state_bytes: int = MAX_STATE_BYTES
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     observer: RequestObserver = field(default_factory=NobodyObserves)
+    budget: RequestBudget | None = None
+
+    @property
+    def limits(self) -> RequestLimits:
+        """What the node may be sent."""
+        return RequestLimits(self.requests_per_second, self.burst, self.max_in_flight)
 
     def __repr__(self) -> str:
         return f"NodeOptions({redact_url(self.url)})"
@@ -187,7 +203,7 @@ class Connection:
         if transport is None:
             transport = NodeConnections(
                 _certificates(),
-                max_connections=options.worker_pool_size,
+                max_connections=options.max_in_flight,
                 max_idle=options.max_idle_connections,
             )
         name = options.name or redact_url(options.url)
@@ -199,9 +215,7 @@ class Connection:
         transport = RateLimitTransport(
             transport,
             statistics,
-            requests_per_second=options.requests_per_second,
-            burst=options.burst,
-            in_flight=options.worker_pool_size,
+            options.budget or local_budget(options.url, options.limits),
             on_wait=lambda seconds: options.observer.waited_for_rate_limit(name, seconds),
         )
         refusals = _Refusals(transport, Secrets(options.url))

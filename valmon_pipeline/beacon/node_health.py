@@ -122,6 +122,29 @@ class NodeHealth:
         """Whether its answers may be stored."""
         return self.state is NodeState.READY
 
+    @property
+    def brief(self) -> str:
+        """The verdict in a few words, without what to do about it."""
+        match self.state:
+            case NodeState.UNREACHABLE:
+                verdict = "does not answer"
+            case NodeState.UNUSABLE:
+                verdict = "gives unusable answers"
+            case NodeState.OTHER_NETWORK:
+                verdict = "is of another network"
+            case NodeState.SYNCING:
+                verdict = f"is syncing, at slot {self.head_slot}"
+            case NodeState.BEHIND:
+                verdict = f"is {self.slots_behind} slots behind"
+            case _:
+                verdict = f"is {self.state.value}"
+        return f"{self.name} {verdict}"
+
+
+def waiting_sentence(nodes: Sequence[NodeHealth]) -> str:
+    """Say what is waited for as long as none of ``nodes`` is ready."""
+    return f"waiting for a beacon node: {'; '.join(node.brief for node in nodes)}"
+
 
 async def probe(client: BeaconClient, seconds: float, known: NodeIdentity | None) -> NodeProbe:
     """Ask a node how far it is, and who it is unless that is ``known``.

@@ -19,6 +19,7 @@ from valmon_pipeline.beacon.breaker_file import BreakerFile
 from valmon_pipeline.beacon.chain_view import chain_view, common_slot
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.beacon.connection import time_left
 from valmon_pipeline.beacon.disagreements import Disagreement, disagreements
 from valmon_pipeline.beacon.node_health import (
     ExpectedNetwork,
@@ -28,8 +29,10 @@ from valmon_pipeline.beacon.node_health import (
     NodeState,
     assess,
     probe,
+    waiting_sentence,
 )
 from valmon_pipeline.beacon.redact import redact_url
+from valmon_pipeline.beacon.request_budget import RequestBudget
 from valmon_pipeline.errors import (
     BeaconApiError,
     BeaconUnreachableError,
@@ -40,7 +43,9 @@ from valmon_pipeline.errors import (
     ObjectUnavailableError,
 )
 
-PROBE_SECONDS: Final = 3.0
+PROBE_SECONDS: Final = 10.0
+_PROBE_SHARE: Final = 0.5
+"""Of the time that there is for a look, so that a node that hangs leaves some for another one."""
 _IDENTITY_SECONDS: Final = 600.0
 """A node that was set up anew for another network is noticed at the latest after this time."""
 _NOT_ITS_FAULT: Final = (EpochNotFinalError, ObjectUnavailableError)
@@ -59,8 +64,9 @@ class NodePool:
     """The configured nodes; an ``OpenClient``. It keeps no connection open between two uses.
 
     ``stored_network`` says which network is stored already, None if none is yet: then the first
-    node that is used decides. ``keep_answers`` gives every client an ``AnswerKeeper``. ``now`` is
-    the wall clock in Unix seconds.
+    node that is used decides. ``keep_answers`` gives every client an ``AnswerKeeper``.
+    ``budget_of`` makes the budget of each node; None: it is this process's own. ``now`` is the wall
+    clock in Unix seconds.
     """
 
     def __init__(
@@ -73,9 +79,12 @@ class NodePool:
         probe_seconds: float = PROBE_SECONDS,
         stored_network: Callable[[], ExpectedNetwork | None] = lambda: None,
         keep_answers: bool = False,
+        budget_of: Callable[[NodeOptions], RequestBudget] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._nodes = _named_apart(nodes)
+        if budget_of is not None:
+            self._nodes = [replace(options, budget=budget_of(options)) for options in self._nodes]
         self._breakers = breakers or BreakerFile()
         self._policy = policy or BreakerPolicy()
         self._max_slots_behind = max_slots_behind
@@ -99,8 +108,12 @@ class NodePool:
         return self._nodes
 
     @asynccontextmanager
-    async def __call__(self, avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
+    async def __call__(
+        self, avoid: Collection[str] = (), *, archive: bool = False
+    ) -> AsyncIterator[BeaconClient]:
         """Open a client of the first node that is ready and not to be avoided.
+
+        With ``archive``, nodes that keep old states come before all others.
 
         An error of the node that ends its use is remembered against it. A node whose breaker is
         open is asked only if no other is left: one bad node is better than none.
@@ -111,7 +124,7 @@ class NodePool:
         """
         if not self._nodes:
             raise ConfigurationError("no beacon node is configured: set beacon_node_url")
-        async with await self._first_ready(avoid) as client:
+        async with await self._first_ready(avoid, archive=archive) as client:
             try:
                 yield client
             except (
@@ -201,11 +214,13 @@ class NodePool:
 
         return await asyncio.gather(*map(view, probes))
 
-    async def _first_ready(self, avoid: Collection[str]) -> BeaconClient:
+    async def _first_ready(self, avoid: Collection[str], *, archive: bool) -> BeaconClient:
         """Probe the nodes side by side; the chosen one's client is the caller's to close."""
         candidates = [options for options in self._nodes if options.name not in avoid]
         if not candidates:
             raise BeaconUnreachableError("there is no other beacon node to ask")
+        if archive:
+            candidates.sort(key=lambda options: not options.archive)
         known, now = self._breakers.read(), self._now()
         open_breakers = {
             name
@@ -223,7 +238,8 @@ class NodePool:
         message = "no beacon node can be used:" + "".join(
             f"\n  - {verdict.name}: {verdict.reason}" for verdict in verdicts
         )
-        raise NodeNotReadyError(message) if answered else BeaconUnreachableError(message)
+        kind = NodeNotReadyError if answered else BeaconUnreachableError
+        raise kind(message, summary=waiting_sentence(verdicts))
 
     async def _first_ready_of(
         self, nodes: Sequence[NodeOptions], verdicts: list[NodeHealth]
@@ -263,7 +279,11 @@ class NodePool:
         asked_at, known = self._identities.get(client.name, (0.0, None))
         if not 0 <= self._now() - asked_at < _IDENTITY_SECONDS:
             known = None
-        found = await probe(client, self._probe_seconds, known)
+        left = time_left()
+        seconds = self._probe_seconds
+        if left is not None:
+            seconds = min(seconds, left * _PROBE_SHARE)
+        found = await probe(client, seconds, known)
         if found.identity is None:
             self._identities.pop(client.name, None)
         elif known is None:

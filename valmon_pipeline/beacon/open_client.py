@@ -12,8 +12,12 @@ from valmon_pipeline.beacon.client import BeaconClient
 class OpenClient(Protocol):
     """Opens a client of a node that is ready; one reading must not mix the answers of two."""
 
-    def __call__(self, avoid: Collection[str] = ()) -> AbstractAsyncContextManager[BeaconClient]:
+    def __call__(
+        self, avoid: Collection[str] = (), *, archive: bool = False
+    ) -> AbstractAsyncContextManager[BeaconClient]:
         """Open a client of a node other than those to ``avoid``, by :attr:`BeaconClient.name`.
+
+        ``archive``: of one that keeps old states, if such a node is ready.
 
         Raises:
             BeaconUnreachableError: no such node answers; with the reason of each.

@@ -115,7 +115,7 @@ def config_check(config: ConfigOption = None, as_json: JsonOption = False) -> No
     lines = {
         "file": installation.config_file or "none: defaults and environment",
         "network": settings.network,
-        "beacon nodes": ", ".join(map(str, settings.beacon_node_urls))
+        "beacon nodes": ", ".join(node.shown for node in settings.nodes)
         or "none: the recorded devnet is shown",
         "watched": f"{watched}; {len(watch.labels)} with labels",
         "home": installation.home,

@@ -57,7 +57,11 @@ def metrics(
         settings = installation.settings
         server = MetricsServer(
             warehouse,
-            node_pool(settings, lambda: _stored_network(warehouse)),
+            node_pool(
+                settings,
+                lambda: _stored_network(warehouse),
+                database=lambda: warehouse.database,
+            ),
             ReadinessLimits(
                 settings.metrics.max_head_lag_slots, settings.metrics.max_stored_lag_epochs
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from valmon_pipeline.beacon.circuit_breaker import BreakerState
+from valmon_pipeline.beacon.client import NodeOptions
 from valmon_pipeline.beacon.node_pool import NodeReport
 from valmon_pipeline.cli.application import (
     ConfigOption,
@@ -26,7 +27,7 @@ from valmon_pipeline.cli.application import (
 from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.doctor.deviations import deviation_sentence, stored_deviations
 from valmon_pipeline.errors import ConfigurationError
-from valmon_pipeline.pipeline import node_pool, stored_network
+from valmon_pipeline.pipeline import opened_node_pool
 
 
 @app.command()
@@ -36,10 +37,11 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     Ends with exit code 1 if none is ready.
     """
     with node_to_ask(load(config)) as installation:
-        if not installation.settings.beacon_node_urls:
+        if not installation.settings.nodes:
             raise ConfigurationError("no beacon node is configured: set beacon_node_url")
-        pool = node_pool(installation.settings, lambda: stored_network(installation.settings))
-        reports = asyncio.run(pool.reports())
+        with opened_node_pool(installation.settings) as pool:
+            reports = asyncio.run(pool.reports())
+            options = {one.name: one for one in pool.options}
         deviations = stored_deviations(installation.settings)
     used = next((report.health.name for report in reports if _is_rested(report)), None)
     used = used or next((one.health.name for one in reports if one.health.is_ready), None)
@@ -47,12 +49,12 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json(
             {
                 "used": used,
-                "nodes": [_as_json(report) for report in reports],
+                "nodes": [_as_json(one, options[one.health.name]) for one in reports],
                 "deviations": deviations,
             }
         )
     else:
-        output.print(_table(reports, used))
+        output.print(_table(reports, options, used))
         for report in reports:
             if not report.health.is_ready:
                 say(f"{report.health.name}: {report.health.reason}")
@@ -70,7 +72,9 @@ def _is_rested(report: NodeReport) -> bool:
     return report.health.is_ready and report.breaker_state is not BreakerState.OPEN
 
 
-def _table(reports: Sequence[NodeReport], used: str | None) -> Table:
+def _table(
+    reports: Sequence[NodeReport], options: Mapping[str, NodeOptions], used: str | None
+) -> Table:
     table = Table(
         "",
         Column("node", overflow="fold"),
@@ -78,11 +82,14 @@ def _table(reports: Sequence[NodeReport], used: str | None) -> Table:
         Column("head", justify="right"),
         Column("behind", justify="right"),
         Column("ms", justify="right"),
+        Column("limit", justify="right"),
+        "archive",
         "breaker",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        caption="→ is read from; breaker (failures in a row): an open one is left alone",
+        caption="→ is read from; limit: requests a second by all processes together;\n"
+        "breaker (failures in a row): an open one is left alone",
         caption_justify="left",
     )
     for report in reports:
@@ -95,15 +102,22 @@ def _table(reports: Sequence[NodeReport], used: str | None) -> Table:
             "–" if health.head_slot is None else str(health.head_slot),
             "–" if health.slots_behind is None else str(health.slots_behind),
             f"{health.seconds * 1000:.0f}",
+            f"{options[health.name].requests_per_second:g}/s",
+            "yes" if options[health.name].archive else "no",
             f"{report.breaker_state} ({report.breaker.failures})",
         )
     return table
 
 
-def _as_json(report: NodeReport) -> dict[str, Any]:
+def _as_json(report: NodeReport, options: NodeOptions) -> dict[str, Any]:
     breaker = report.breaker
     return {
         **asdict(report.health),
+        "requests_per_second": options.requests_per_second,
+        "burst": options.burst,
+        "max_in_flight": options.max_in_flight,
+        "timeout_seconds": options.timeout_seconds,
+        "archive": options.archive,
         "breaker": report.breaker_state,
         "failures": breaker.failures,
         "last_error": breaker.last_error,

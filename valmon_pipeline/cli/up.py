@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated, Final
 
 import dagster as dg
 import typer
 
+from valmon_pipeline.beacon.node_health import waiting_sentence
 from valmon_pipeline.cli.application import (
     HIGHEST_PORT,
     ConfigOption,
     app,
     complain,
+    errors,
     load,
     mention,
     say,
     working_on,
 )
-from valmon_pipeline.cli.backfill import check_node, dagster_ready, run_epochs
+from valmon_pipeline.cli.backfill import dagster_ready, run_epochs
 from valmon_pipeline.cli.reports import print_summary
+from valmon_pipeline.cli.state_line import StateLine
 from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.deployment.databases import EmbeddedServerGuard
 from valmon_pipeline.deployment.installation import Installation
+from valmon_pipeline.deployment.node_check import NodeWait, node_healths
 from valmon_pipeline.deployment.services import DagsterServices, metrics_server, replay_node
 from valmon_pipeline.deployment.supervisor import claimed_home
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
-from valmon_pipeline.errors import PartitionsFailedError
+from valmon_pipeline.errors import BeaconApiError, PartitionsFailedError
 from valmon_pipeline.notify.wiring import sender_of
 from valmon_pipeline.partitions import EpochRange
 from valmon_pipeline.pipeline import open_database
@@ -59,6 +64,7 @@ def up(
 ) -> None:
     """Start everything and stay: database, node replay if none is configured, Dagster's services.
 
+    It starts without a beacon node that is ready, and says what it waits for.
     Ctrl-C (or `valmon down`) stops every process it started. Then it ends with exit code 0, or with
     130 if it was interrupted before everything was up.
     """
@@ -75,7 +81,9 @@ def up(
             claim.node_is_at(url)
             watched.append(process)
             installation = installation.with_node(url)
-        check_node(installation)
+        sentence = _missing_node(installation)
+        if sentence is not None:
+            mention(sentence)
         database_url, instance = stack.enter_context(dagster_ready(installation))
         services = DagsterServices(installation, os.environ, port, claim.started)
         if port and services.ui_port != port:
@@ -88,23 +96,41 @@ def up(
         )
         claim.metrics_are_at(metrics_url)
         watched.append(metrics)
-        if epochs != "none":
-            _materialize(installation, database_url, instance, wanted)
+        materialize = partial(_materialize, installation, database_url, instance, wanted)
+        if sentence is None and epochs != "none":
+            materialize()
         with working_on("Waiting for the Dagster UI"):
             services.wait_ready()
         claim.ui_is_at(services.ui_url)
         say(f"Metrics: {metrics_url}/metrics")
         say(f"Dagster UI: {services.ui_url}   (Ctrl-C stops everything)", style="bold")
+        checks = [
+            EmbeddedServerGuard(installation, mention).check,
+            services.code_worker_guard(mention).check,
+        ]
+        if sentence is not None:
+            line = StateLine(errors, sentence)
+            stack.callback(line.clear)
+
+            def ready(node: str) -> None:
+                line.clear()
+                mention(f"Beacon node {node} is ready.")
+                if epochs != "none":
+                    materialize()
+
+            checks.append(NodeWait(installation.settings, line.show, ready).check)
         try:
-            services.watch(
-                also=watched,
-                checks=[
-                    EmbeddedServerGuard(installation, mention).check,
-                    services.code_worker_guard(mention).check,
-                ],
-            )
+            services.watch(also=watched, checks=checks)
         except KeyboardInterrupt:
             mention("Stopping …")
+
+
+def _missing_node(installation: Installation) -> str | None:
+    """Say what is waited for; None if a node is ready."""
+    installation.require_node()
+    with working_on("Checking the beacon node"):
+        nodes = node_healths(installation.settings)
+    return None if any(node.is_ready for node in nodes) else waiting_sentence(nodes)
 
 
 def _materialize(
@@ -116,12 +142,12 @@ def _materialize(
     """Materialize what is wanted at the start and print the totals; failures do not end ``up``."""
     warehouse = Warehouse(open_database(installation.settings, database_url))
     try:
-        wanted = _wanted_epochs(installation, database_url, instance, warehouse, epochs)
-        if wanted:
-            try:
+        try:
+            wanted = _wanted_epochs(installation, database_url, instance, warehouse, epochs)
+            if wanted:
                 run_epochs(installation, database_url, instance, wanted)
-            except PartitionsFailedError as error:
-                complain(str(error))
+        except (PartitionsFailedError, BeaconApiError) as error:
+            complain(str(error))
         stored = stored_epochs(warehouse)
         if stored:
             categories = sorted(

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -36,6 +36,14 @@ _NOT_SETTINGS = re.compile(
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
     """Return the model of a field that is a section of keys, None for a plain key."""
     kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def entry_section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of the entries of a field that is a list of sections, else None."""
+    if get_origin(field.annotation) is not tuple:
+        return None
+    kind = get_args(field.annotation)[0]
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 

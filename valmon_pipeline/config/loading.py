@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from valmon_pipeline.config import eth_validator_watcher
+from valmon_pipeline.config.beacon_nodes import LONG_FORM, SHORT_FORM, contradictions
 from valmon_pipeline.config.channels import overlay_addresses
 from valmon_pipeline.config.environment import (
     CONFIG_VARIABLE,
+    entry_section_of,
     overlay_environment,
     section_of,
     settings_keys,
@@ -86,7 +88,7 @@ def settings_of(document: Document, source: str) -> Settings:
     paths = [path for path, _ in entries]
     duplicates = find_duplicates([entry for _, entry in entries])
     mistakes += [_duplicate(duplicate, paths, document) for duplicate in duplicates]
-    mistakes += _repeated_nodes(data.get("beacon_node_url"), document)
+    mistakes += contradictions(data, document)
     settings = None
     try:
         settings = Settings.model_validate(data)
@@ -121,18 +123,6 @@ def _entries(
     return valid
 
 
-def _repeated_nodes(written: object, document: Document) -> Iterator[Mistake]:
-    first_position: dict[str, int] = {}
-    for position, url in enumerate(written if isinstance(written, list) else ()):
-        if not isinstance(url, str):
-            continue
-        first = first_position.setdefault(url.rstrip("/"), position)
-        if first != position:
-            before = document.place(("beacon_node_url", first))
-            place = document.place(("beacon_node_url", position))
-            yield Mistake(place, f"the same node is already listed ({before})")
-
-
 def _duplicate(duplicate: Duplicate, paths: Sequence[KeyPath], document: Document) -> Mistake:
     place = document.place(paths[duplicate.position])
     many = ".." in duplicate.validators
@@ -162,7 +152,9 @@ def _mistake(details: ErrorDetails, prefix: KeyPath, document: Document) -> Mist
 
 
 def _is_address(path: KeyPath) -> bool:
-    return path[0] == "beacon_node_url" or path in (
+    if path[0] == LONG_FORM:
+        return path[-1] in ("url", "name")
+    return path[0] == SHORT_FORM or path in (
         ("database", "url"),
         ("database", "dagster_url"),
         ("alerts", "heartbeat", "url"),
@@ -175,8 +167,10 @@ def _model_at(path: KeyPath) -> type[BaseModel] | None:
         return ENTRY_MODELS[str(path[0])]
     model: type[BaseModel] | None = Settings
     for part in path:
-        field = None if model is None else model.model_fields.get(str(part))
-        model = None if field is None else section_of(field)
+        if isinstance(part, int):  # `model` is that of the list's entries
+            continue
+        field = None if model is None else model.model_fields.get(part)
+        model = None if field is None else section_of(field) or entry_section_of(field)
     return model
 
 

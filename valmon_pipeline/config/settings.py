@@ -12,6 +12,16 @@ import platformdirs
 from pydantic import Field, model_validator
 
 from valmon_pipeline.config.alerts import AlertSettings
+from valmon_pipeline.config.beacon_nodes import (
+    BURST,
+    IN_FLIGHT,
+    LONG_FORM,
+    REQUESTS_PER_SECOND,
+    SHORT_FORM,
+    TIMEOUT,
+    BeaconNode,
+    BeaconNodeSettings,
+)
 from valmon_pipeline.config.field_types import (
     ArchiveUrl,
     CalendarDate,
@@ -41,12 +51,14 @@ def default_home() -> Path:
 
 
 class RateLimitSettings(Section):
-    """How fast a beacon node may be asked."""
+    """How fast a beacon node may be asked, by all processes together."""
 
-    requests_per_second: Annotated[float, Number(0.1, 10_000)] = Field(
-        50.0, description="Requests a second to one beacon node, in the long run."
+    requests_per_second: Annotated[float, REQUESTS_PER_SECOND] = Field(
+        50.0,
+        description="Requests a second to one beacon node, in the long run, by all processes "
+        "together.",
     )
-    burst: Annotated[int, WholeNumber(1, 100_000)] = Field(
+    burst: Annotated[int, BURST] = Field(
         100, description="Requests that may be sent at once after a pause."
     )
 
@@ -54,7 +66,7 @@ class RateLimitSettings(Section):
 class HttpSettings(Section):
     """Connections to beacon nodes."""
 
-    timeout_seconds: Annotated[float, Number(0.1, 600, "seconds")] = Field(
+    timeout_seconds: Annotated[float, TIMEOUT] = Field(
         10.0, description="How long one request to a beacon node may take before it is repeated."
     )
     max_idle_conns: Annotated[int, WholeNumber(0, 1000)] = Field(
@@ -76,6 +88,21 @@ class FailoverSettings(Section):
     )
     cool_down_seconds: Annotated[float, Number(0.1, 86_400, "seconds")] = Field(
         30.0, description="How long it is left alone before it is tried again."
+    )
+    probe_seconds: Annotated[float, Number(0.5, 20, "seconds")] = Field(
+        10.0,
+        description="How long a beacon node may take to say how it is, and then to answer a "
+        "sensor. A node that hangs costs as long.",
+    )
+
+
+class UpSettings(Section):
+    """How `valmon up` starts."""
+
+    start_timeout_seconds: Annotated[float, Number(10, 3600, "seconds")] = Field(
+        300.0,
+        description="How long each process of `valmon up` may take to start. It never waits for a "
+        "beacon node.",
     )
 
 
@@ -130,8 +157,8 @@ class BackfillSettings(Section):
     )
     processes: Annotated[int, WholeNumber(0, 64)] = Field(
         0,
-        description="Processes that share the epochs of a long run (from 32 epochs each), and the "
-        "requests that a beacon node may be sent. Each needs about 250 MB. 0: as many as there are "
+        description="Processes that share the epochs of a long run (from 32 epochs each). Each "
+        "needs about 250 MB. 0: as many as there are "
         "cores, but at most 4.",
     )
 
@@ -285,6 +312,11 @@ class Settings(Section):
         description="Address of the beacon node's API, or a list of them in order of preference. "
         "Credentials in it are never printed.",
     )
+    beacon_nodes: tuple[BeaconNodeSettings, ...] = Field(
+        (),
+        description="Instead of `beacon_node_url`: beacon nodes in order of preference, with "
+        "settings of their own, see [below](#beacon-nodes).",
+    )
     validators: tuple[ValidatorEntry, ...] = Field(
         (), description="Validators to watch, see [below](#validators)."
     )
@@ -301,8 +333,10 @@ class Settings(Section):
     polling_interval_slots: Annotated[int, WholeNumber(1, 1024)] = Field(
         8, description="Slots between two live snapshots of the watched validators."
     )
-    worker_pool_size: Annotated[int, WholeNumber(1, 1000)] = Field(
-        10, description="Requests to a beacon node that may be under way at the same time."
+    worker_pool_size: Annotated[int, IN_FLIGHT] = Field(
+        10,
+        description="Requests to a beacon node that may be under way at the same time, by all "
+        "processes together.",
     )
     registry_fetch_limit: Annotated[int, WholeNumber(0, 10_000_000)] = Field(
         20_000,
@@ -343,6 +377,7 @@ class Settings(Section):
     rate_limit: RateLimitSettings = Field(default_factory=RateLimitSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     failover: FailoverSettings = Field(default_factory=FailoverSettings)
+    up: UpSettings = Field(default_factory=UpSettings)
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     backfill: BackfillSettings = Field(default_factory=BackfillSettings)
@@ -362,9 +397,31 @@ class Settings(Section):
         return value
 
     @property
+    def nodes(self) -> tuple[BeaconNode, ...]:
+        """Beacon nodes in order of preference, of either form; empty when none is configured."""
+        written = self.beacon_nodes or [BeaconNodeSettings(url=url) for url in self.beacon_node_url]
+        return tuple(map(self._with_defaults, written))
+
+    def _with_defaults(self, node: BeaconNodeSettings) -> BeaconNode:
+        limit, default = node.rate_limit, self.rate_limit
+        return BeaconNode(
+            url=node.url,
+            name=node.name,
+            requests_per_second=limit.requests_per_second or default.requests_per_second,
+            burst=limit.burst or default.burst,
+            max_in_flight=node.max_in_flight or self.worker_pool_size,
+            timeout_seconds=node.timeout_seconds or self.http.timeout_seconds,
+            archive=node.archive,
+        )
+
+    def with_node(self, url: SecretUrl) -> Settings:
+        """The same with one node in place of all others."""
+        return self.model_copy(update={SHORT_FORM: (url,), LONG_FORM: ()})
+
+    @property
     def beacon_node_urls(self) -> tuple[SecretUrl, ...]:
-        """Beacon nodes in order of preference; empty when none is configured."""
-        return self.beacon_node_url
+        """Addresses of the beacon nodes, of either form."""
+        return tuple(node.url for node in self.nodes)
 
     @cached_property
     def watch_list(self) -> WatchList:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from valmon_pipeline.config import Settings
 from valmon_pipeline.deployment.databases import DatabaseUrls
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.errors import ConfigurationError
@@ -39,11 +41,19 @@ def dagster_environment(installation: Installation, urls: DatabaseUrls) -> Mappi
         "VALMON_HOME": str(installation.home),
         "VALMON_NETWORK": settings.network,
         "VALMON_DATABASE_URL": urls.tables,
-        "VALMON_BEACON_URL": ",".join(url.reveal() for url in settings.beacon_node_urls),
+        **_nodes(settings),
     }
     if installation.config_file is not None:
         variables["VALMON_CONFIG"] = str(installation.config_file)
     return variables
+
+
+def _nodes(settings: Settings) -> Mapping[str, str]:
+    """The nodes in the form that the configuration has them in: both would be a mistake."""
+    if settings.beacon_nodes:
+        nodes = [node.revealed() for node in settings.beacon_nodes]
+        return {"VALMON_BEACON_URL": "", "VALMON_BEACON_NODES": json.dumps(nodes)}
+    return {"VALMON_BEACON_URL": ",".join(url.reveal() for url in settings.beacon_node_url)}
 
 
 def apply_environment(variables: Mapping[str, str]) -> None:

@@ -38,7 +38,7 @@ class Installation:
         environ = os.environ if environ is None else environ
         file = find_config_file(config, environ)
         settings = load_settings(config, environ)
-        demo = not settings.beacon_node_urls and settings.watch_list.is_empty
+        demo = not settings.nodes and settings.watch_list.is_empty
         if demo:
             file = DEMO_CONFIGURATION
             settings = load_settings(file, environ)
@@ -46,7 +46,7 @@ class Installation:
 
     def with_node(self, url: str) -> Installation:
         """The same with a node: the demo's replay node once its address is known."""
-        settings = self.settings.model_copy(update={"beacon_node_url": (SecretUrl(url),)})
+        settings = self.settings.with_node(SecretUrl(url))
         return replace(self, settings=settings)
 
     @property
@@ -75,7 +75,7 @@ class Installation:
         Raises:
             ConfigurationError: names what is missing.
         """
-        if not self.settings.beacon_node_urls:
+        if not self.settings.nodes:
             raise ConfigurationError(
                 "validators are configured but no beacon node: set beacon_node_url in "
                 f"{self.config_file or 'valmon.yaml'} or VALMON_BEACON_URL, e.g. http://localhost:5052"

@@ -24,7 +24,6 @@ from valmon_pipeline.deployment.processes import (
     stop_all,
 )
 
-START_SECONDS: Final = 90.0
 _WATCH_SECONDS: Final = 1.0
 
 Started = Callable[[ManagedProcess], None]
@@ -46,7 +45,7 @@ def replay_node(
     try:
         process.start()
         started(process)
-        process.wait_until(lambda: answers(port), START_SECONDS)
+        process.wait_until(lambda: answers(port), _start_seconds(installation))
         yield process, f"http://{LOOPBACK}:{port}"
     finally:
         stop_all([process])
@@ -78,6 +77,11 @@ def metrics_server(
         stop_all([process])
 
 
+def _start_seconds(installation: Installation) -> float:
+    """How long a process may take to start."""
+    return installation.settings.up.start_timeout_seconds
+
+
 def _logged(installation: Installation, name: str, command: Sequence[str]) -> Sequence[str]:
     """A command whose log is in the configured format."""
     as_json = installation.settings.logs.as_json
@@ -95,6 +99,7 @@ class DagsterServices:
         started: Started,
     ) -> None:
         self._started = started
+        self._start_seconds = _start_seconds(installation)
         self._ui_port = free_port(ui_port)
         self._code_port = free_port()
         environment = {
@@ -148,7 +153,7 @@ class DagsterServices:
     def start(self) -> None:
         """Start all; webserver and daemon once the code server answers."""
         self._start(self._code_server)
-        self._code_server.wait_until(lambda: answers(self._code_port), START_SECONDS)
+        self._code_server.wait_until(lambda: answers(self._code_port), self._start_seconds)
         self._start(self._webserver)
         self._start(self._daemon)
 
@@ -158,7 +163,7 @@ class DagsterServices:
         Raises:
             ProcessFailedError: a process ended, or the UI takes too long; with the end of its log.
         """
-        self._webserver.wait_until(self._ui_answers, START_SECONDS)
+        self._webserver.wait_until(self._ui_answers, self._start_seconds)
         self.require_running()
 
     def require_running(self) -> None:

@@ -15,7 +15,7 @@ from valmon_pipeline.doctor.machine import machine_findings
 from valmon_pipeline.doctor.nodes import node_findings
 from valmon_pipeline.doctor.running import running_findings
 from valmon_pipeline.errors import ConfigurationError
-from valmon_pipeline.pipeline import stored_network
+from valmon_pipeline.pipeline import opened_node_pool
 
 SUBJECT: Final = "configuration"
 
@@ -48,9 +48,8 @@ def examine(config: Path | None) -> Iterator[Finding]:
     yield from channel_findings(installation.settings)
     yield from machine_findings(installation)
     yield from database_findings(installation)
-    if installation.settings.beacon_node_urls:
-        yield from node_findings(
-            installation.settings, lambda: stored_network(installation.settings)
-        )
+    if installation.settings.nodes:
+        with opened_node_pool(installation.settings) as pool:
+            yield from node_findings(installation.settings, pool)
     yield from deviation_findings(installation.settings)
     yield from running_findings(installation)

@@ -9,32 +9,26 @@ from typing import Final
 
 from valmon_pipeline.assets.registry import unknown_ids
 from valmon_pipeline.beacon.client import BeaconClient
+from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.config import Settings
 from valmon_pipeline.doctor.endpoints import ASK_SECONDS, endpoint_findings
 from valmon_pipeline.doctor.finding import Finding, good, problem, warning
 from valmon_pipeline.errors import BeaconApiError
-from valmon_pipeline.pipeline import node_pool
-from valmon_pipeline.storage.network_identity import NetworkIdentity
 
 MOST_SLOTS_BEHIND: Final = 4
 _SHOWN: Final = 5
 
 
 def node_findings(
-    settings: Settings,
-    stored_network: Callable[[], NetworkIdentity | None],
-    now: Callable[[], float] = time.time,
+    settings: Settings, pool: NodePool, now: Callable[[], float] = time.time
 ) -> list[Finding]:
-    """Everything about every configured node."""
-    return asyncio.run(_node_findings(settings, stored_network, now))
+    """Everything about every node of the pool, by name."""
+    return asyncio.run(_node_findings(settings, pool, now))
 
 
 async def _node_findings(
-    settings: Settings,
-    stored_network: Callable[[], NetworkIdentity | None],
-    now: Callable[[], float],
+    settings: Settings, pool: NodePool, now: Callable[[], float]
 ) -> list[Finding]:
-    pool = node_pool(settings, stored_network)
     findings = []
     asked_about_validators = False
     reports = await pool.reports()

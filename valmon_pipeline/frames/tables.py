@@ -34,8 +34,10 @@ from valmon_pipeline.frames import (
     network_outcomes,
     network_states,
     network_validator_days,
+    node_budgets,
     process_counters,
     proposer_duties,
+    rate_leases,
     standings_due,
     summed_days,
     sync_duties,
@@ -91,6 +93,8 @@ TABLES: Final[Mapping[str, TableContract]] = MappingProxyType(
             alert_deliveries,
             alert_silences,
             process_counters,
+            node_budgets,
+            rate_leases,
         )
     }
 )

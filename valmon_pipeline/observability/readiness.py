@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from valmon_pipeline.beacon.node_health import NodeHealth
+from valmon_pipeline.beacon.node_health import NodeHealth, waiting_sentence
 from valmon_pipeline.storage.queries.figures import StoredFigures
 
 OF_A_RUNNING_CHAIN: Final = ("head", "epochs")
@@ -34,8 +34,10 @@ def node_condition(nodes: Sequence[NodeHealth]) -> Condition:
     """At least one node can be read from."""
     if any(node.is_ready for node in nodes):
         return Condition("node", ok=True)
+    if not nodes:
+        return Condition("node", ok=False, reason="no beacon node is configured")
     reasons = "; ".join(f"{node.name}: {node.reason}" for node in nodes)
-    return Condition("node", ok=False, reason=reasons or "no beacon node is configured")
+    return Condition("node", ok=False, reason=f"{waiting_sentence(nodes)}. {reasons}")
 
 
 def stored_conditions(figures: StoredFigures, limits: ReadinessLimits) -> list[Condition]:

@@ -91,6 +91,22 @@ class Database:
         except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
             raise StorageError(explain(error, purpose, self.address, self.schema)) from error
 
+    @contextmanager
+    def statement(self, purpose: str) -> Iterator[sa.Connection]:
+        """A connection for one statement, which is committed by itself.
+
+        A process that is stopped or cut off in the middle of it holds no lock, unlike one within a
+        transaction. ``purpose`` as for :meth:`transaction`.
+
+        Raises:
+            StorageError: for everything the database or the way to it refuses.
+        """
+        try:
+            with self.engine.connect() as connection:
+                yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
+            raise StorageError(explain(error, purpose, self.address, self.schema)) from error
+
     def ping(self) -> None:
         """StorageError if the database does not answer."""
         with self.transaction("reach the database") as connection:

@@ -68,7 +68,9 @@ def client_opener(url: str) -> OpenClient:
     """What an ``EpochMaterializer`` opens its client with: there is one node and no other."""
 
     @asynccontextmanager
-    async def open_client(avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
+    async def open_client(
+        avoid: Collection[str] = (), *, archive: bool = False
+    ) -> AsyncIterator[BeaconClient]:
         async with BeaconClient.open(node_options(url)) as client:
             if client.name in avoid:
                 raise BeaconUnreachableError("there is no other node")

@@ -28,14 +28,16 @@ from valmon_pipeline_tests.moody_node import options
 EPOCHS = range(14, 18)
 
 
-def answered_by(archive: AnswerArchive) -> OpenClient:
+def answered_by(answers: AnswerArchive) -> OpenClient:
     """Opens clients that answer from an archive."""
 
     @asynccontextmanager
-    async def open_client(avoid: Collection[str] = ()) -> AsyncIterator[BeaconClient]:
+    async def open_client(
+        avoid: Collection[str] = (), *, archive: bool = False
+    ) -> AsyncIterator[BeaconClient]:
         if avoid:
             raise ObjectUnavailableError("there is no other archive to read from")
-        async with BeaconClient.archived(archive, archive.subjects()[-1]) as client:
+        async with BeaconClient.archived(answers, answers.subjects()[-1]) as client:
             yield client
 
     return open_client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.automation import finality_sensor
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
+from valmon_pipeline.automation.alert_sensor import look_for_alerts
 from valmon_pipeline.automation.epoch_runs import epochs_under_way
 from valmon_pipeline.automation.finality_sensor import (
     EPOCHS_PER_TICK,
@@ -434,3 +436,32 @@ def test_before_the_first_window_has_closed_there_is_nothing_to_do(
 def test_catch_up_is_limited_in_the_instance() -> None:
     text = (Path(__file__).parents[2] / "dagster.yaml").read_text(encoding="utf-8")
     assert f"key: {WORK_TAG}\n        value: catch_up\n        limit: 1" in text
+
+
+def test_without_a_node_every_sensor_shows_the_same_sentence_and_logs_it_once(
+    database_url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance, fresh_warehouse(database_url) as warehouse:
+        service = Service(instance, warehouse, database_url, "http://127.0.0.1:9")
+        for _ in range(3):
+            for sensor in ("slot_sensor", "epoch_sensor"):
+                sentence = "waiting for a beacon node: http://127.0.0.1:9 does not answer"
+                assert skip_reason(service.tick(sensor)).partition(" [")[0] == sentence
+        assert capfd.readouterr().err.count("no beacon node can be used") == 2
+        service.pipeline.warehouse.database.close()
+
+
+def test_a_node_that_never_came_is_an_alert(database_url: str) -> None:
+    with dg.DagsterInstance.ephemeral() as instance, fresh_warehouse(database_url) as warehouse:
+        service = Service(instance, warehouse, database_url, "http://127.0.0.1:9")
+        started = datetime.now(UTC)
+
+        def look(seconds: float) -> list[str]:
+            now = started + timedelta(seconds=seconds)
+            changes = look_for_alerts(service.pipeline, now, started)
+            return [one.change.alert.finding.message for one in changes]
+
+        assert look(10) == []
+        assert look(200) == ["waiting for a beacon node: http://127.0.0.1:9 does not answer"]
+        assert look(300) == []
+        service.pipeline.warehouse.database.close()

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from valmon_pipeline.beacon.archive import ArchiveWriter, Exchange, body_as_json, read_exchanges
+from valmon_pipeline.beacon.request_budget import LocalBudget, RequestLimits
 from valmon_pipeline.beacon.statistics import ClientStatistics
 from valmon_pipeline.beacon.transports.archive import (
     NotInArchiveError,
@@ -160,7 +161,7 @@ class TestRateLimit:
 
         async def run() -> None:
             limit = RateLimitTransport(
-                node, ClientStatistics(), requests_per_second=1e6, burst=1000, in_flight=3
+                node, ClientStatistics(), LocalBudget(RequestLimits(1e6, 1000, 3))
             )
             request = httpx.Request("GET", "http://beacon-node/")
             await asyncio.gather(*(limit.handle_async_request(request) for _ in range(20)))
@@ -173,7 +174,7 @@ class TestRateLimit:
 
         async def run() -> tuple[float, float]:
             limit = RateLimitTransport(
-                Answers(ok()), statistics, requests_per_second=100, burst=5, in_flight=10
+                Answers(ok()), statistics, LocalBudget(RequestLimits(100, 5, 10))
             )
             request = httpx.Request("GET", "http://beacon-node/")
             started = time.monotonic()
@@ -188,6 +189,38 @@ class TestRateLimit:
         assert burst < 0.05
         assert total >= 0.09
         assert statistics.seconds_waited >= 0.09
+
+    def test_what_would_be_admitted_too_late_is_not_waited_for(self) -> None:
+        budget = LocalBudget(RequestLimits(0.1, 1, 10))
+        limit = RateLimitTransport(Answers(ok()), ClientStatistics(), budget)
+        send(limit)
+        started = time.monotonic()
+        with pytest.raises(TimeoutError, match="rate limit has no room"):
+            send(limit, deadline=5)
+        assert time.monotonic() - started < 2
+
+    def test_a_request_that_is_cancelled_gives_back_its_place(self) -> None:
+        budget = LocalBudget(RequestLimits(1e6, 1000, 1))
+
+        class Hangs(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                await asyncio.Event().wait()
+                raise AssertionError
+
+        async def run() -> None:
+            request = httpx.Request("GET", "http://beacon-node/")
+            hanging = RateLimitTransport(Hangs(), ClientStatistics(), budget)
+            waiting = RateLimitTransport(Answers(ok()), ClientStatistics(), budget)
+            for limit in (hanging, waiting):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await asyncio.gather(
+                            hanging.handle_async_request(request),
+                            limit.handle_async_request(request),
+                        )
+            assert (await waiting.handle_async_request(request)).is_success
+
+        asyncio.run(run())
 
 
 class TestWholeBody:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -58,6 +59,28 @@ def test_it_names_nodes_that_follow_different_chains(
     found = valmon("nodes", "--json", **environment).json
     assert [bool(node["disagreement"]) for node in found["nodes"]] == [True, True]
     mood.changed.clear()
+
+
+def test_it_shows_names_limits_and_archives(
+    nodes: tuple[tuple[str, Mood], str], valmon: Callable[..., Finished]
+) -> None:
+    _, well = nodes
+    configured = [
+        {"url": NOWHERE, "name": "hosted", "archive": True, "rate_limit": {"burst": 3}},
+        {"url": well, "name": "local", "rate_limit": {"requests_per_second": 2.5}},
+    ]
+    environment = {"VALMON_BEACON_NODES": json.dumps(configured), "VALMON_VALIDATORS": "1"}
+    shown = valmon("nodes", **environment)
+    rows = [line.split() for line in shown.out.splitlines()]
+    assert ["→", "local", "ready", "351", "0"] in [row[:5] for row in rows]
+    assert ["50/s", "yes", "closed", "(0)"] in [row[-4:] for row in rows]
+    assert ["2.5/s", "no", "closed", "(0)"] in [row[-4:] for row in rows]
+    assert "127.0.0.1" not in shown.out.partition("hosted: ")[0]
+    hosted, local = valmon("nodes", "--json", **environment).json["nodes"]
+    assert [one["name"] for one in (hosted, local)] == ["hosted", "local"]
+    assert [one["requests_per_second"] for one in (hosted, local)] == [50, 2.5]
+    assert [one["burst"] for one in (hosted, local)] == [3, 100]
+    assert [one["archive"] for one in (hosted, local)] == [True, False]
 
 
 def test_without_a_ready_node_it_fails(valmon: Callable[..., Finished]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from valmon_pipeline.alerting.templates import DEFAULTS
 from valmon_pipeline.config import Settings, load_settings
+from valmon_pipeline.config.beacon_nodes import BeaconNodeSettings
 from valmon_pipeline.config.environment import settings_keys, variable_of
 from valmon_pipeline.config.mistakes import InvalidConfigurationError, format_key
 from valmon_pipeline.config.reference import key_descriptions, updated_page
@@ -38,6 +39,7 @@ def test_every_key_is_described() -> None:
 
 def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
     values = {"watch": "network", "network": "hoodi", "home": "/tmp/valmon"}
+    values |= {"beacon_nodes": '[{"url": "http://h", "archive": true}]'}
     values |= {"beacon_node_url": "http://h", "database.url": "postgresql://h/d"}
     values |= {"database.dagster_url": "postgresql://h/e", "history.first_day": "2026-11-01"}
     values |= {"archive.url": "s3://bucket/valmon"}
@@ -77,6 +79,13 @@ def test_the_example_has_every_key_and_its_default(load: Load) -> None:
     for path in settings_keys():
         if format_key(path) not in chosen_for_show:
             assert _at(settings, path) == _at(defaults, path), format_key(path)
+
+
+def test_every_key_of_a_node_is_on_the_page_and_in_the_example() -> None:
+    page, example = PAGE.read_text(encoding="utf-8"), EXAMPLE.read_text(encoding="utf-8")
+    for path in settings_keys(BeaconNodeSettings):
+        assert f"| `{format_key(path)}` |" in page
+        assert str(path[-1]) in example
 
 
 def test_the_examples_of_the_page_are_valid(load: Load) -> None:

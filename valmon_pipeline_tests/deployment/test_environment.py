@@ -44,6 +44,18 @@ def test_children_load_the_same_settings(tmp_path: Path) -> None:
     assert variables["DAGSTER_POSTGRES_URL"] == URLS.dagster
 
 
+def test_children_load_the_same_nodes_with_settings_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "valmon.yaml"
+    file.write_text(
+        f"beacon_nodes: [{{url: '{NODES[0]}', name: one, rate_limit: {{burst: 3}}}}]\n"
+        "validators: [0]\n"
+    )
+    ours = installation(tmp_path, VALMON_CONFIG=str(file))
+    theirs = load_settings(environ=dagster_environment(ours, URLS))
+    assert theirs.nodes == ours.settings.nodes
+    assert theirs.nodes[0].url.reveal() == NODES[0]
+
+
 def test_children_of_the_demo_know_its_node(tmp_path: Path) -> None:
     demo = installation(tmp_path).with_node("http://127.0.0.1:5052")
     theirs = load_settings(environ=dagster_environment(demo, URLS))

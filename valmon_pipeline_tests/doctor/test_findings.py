@@ -15,6 +15,7 @@ from valmon_pipeline.doctor.endpoints import endpoint_findings
 from valmon_pipeline.doctor.finding import Finding, Verdict
 from valmon_pipeline.doctor.machine import disk_finding
 from valmon_pipeline.doctor.nodes import node_findings
+from valmon_pipeline.pipeline import node_pool
 from valmon_pipeline_tests.moody_node import options
 
 GENESIS = 1_700_000_000
@@ -53,7 +54,7 @@ def test_the_clock_is_compared_with_the_chains(
     settings = load_settings(environ={"VALMON_BEACON_URL": url, "VALMON_VALIDATORS": "1"})
     head = 6 * 8
     now = GENESIS + head * 6 + 3 + seconds
-    findings = node_findings(settings, lambda: None, lambda: now)
+    findings = node_findings(settings, node_pool(settings), lambda: now)
     clock = next(finding for finding in findings if finding.name == "clock")
     assert clock.verdict is verdict, clock
     assert words in clock.found

@@ -19,7 +19,7 @@ from valmon_pipeline.assets.parallel_materialization import ParallelMaterializer
 from valmon_pipeline.assets.resources import NoProgress, Pipeline
 from valmon_pipeline.config import Settings, load_settings
 from valmon_pipeline.errors import BeaconUnreachableError
-from valmon_pipeline.pipeline import pipeline_of, share_of
+from valmon_pipeline.pipeline import pipeline_of
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs
 from valmon_pipeline_tests.resilience.epoch_hashes import EPOCHS, EpochHashes, epoch_hashes
 
@@ -196,11 +196,3 @@ def test_batches_take_ten_seconds_and_get_small_at_the_end() -> None:
     assert batch_size(10_000, 2, 30.0) == 1
     assert batch_size(20, 2, 0.2) == 5
     assert batch_size(1, 4, 0.2) == 1
-
-
-def test_processes_share_the_requests_that_a_node_may_be_sent() -> None:
-    settings = load_settings(environ={"VALMON_HOME": "/nonexistent"})
-    third = share_of(settings, 3)
-    assert third.rate_limit.requests_per_second * 3 == settings.rate_limit.requests_per_second
-    assert (third.rate_limit.burst, third.worker_pool_size) == (33, 3)
-    assert share_of(settings, 50).worker_pool_size == 1

@@ -1,50 +1,73 @@
-"""Spares the node: so many requests per second, so many at a time."""
+"""Spares the node: so many requests per second, so many at a time, whoever asks."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import httpx
-from aiolimiter import AsyncLimiter
 
+from valmon_pipeline.beacon.request_budget import RequestBudget
 from valmon_pipeline.beacon.statistics import ClientStatistics
+from valmon_pipeline.beacon.transports.retry import DEADLINE
 
 
 class RateLimitTransport(httpx.AsyncBaseTransport):
-    """Token bucket of ``burst`` requests, refilled at ``requests_per_second``.
+    """Sends a request once the node's ``budget`` admits it, in the order of arrival.
 
-    At most ``in_flight`` requests are with the node at a time, bodies included. Belongs to one
-    event loop. ``on_wait`` is told of every wait for a token, in seconds.
+    The budget may be shared with others; the transport belongs to one event loop. A request is
+    under way until its body was read. ``on_wait`` is told of every wait, in seconds.
+
+    Raises:
+        TimeoutError: the request would not be admitted before its deadline; it is not waited for.
     """
 
     def __init__(
         self,
         inner: httpx.AsyncBaseTransport,
         statistics: ClientStatistics,
+        budget: RequestBudget,
         *,
-        requests_per_second: float,
-        burst: int,
-        in_flight: int,
         on_wait: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._inner = inner
         self._statistics = statistics
-        self._bucket = AsyncLimiter(burst, burst / requests_per_second)
+        self._budget = budget
         self._on_wait = on_wait
-        self._in_flight = asyncio.Semaphore(in_flight)
+        self._turn = asyncio.Lock()
+        self._left = asyncio.Event()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Wait for a token and a free place, then send the request."""
-        async with self._in_flight:
+        """Wait until the request is admitted, then send it."""
+        waited = 0.0
+        if self._turn.locked() or self._budget.enter() > 0:
             waiting_since = time.monotonic()
-            await self._bucket.acquire()
+            async with self._turn:
+                await self._admitted(request.extensions.get(DEADLINE))
             waited = time.monotonic() - waiting_since
             self._statistics.seconds_waited += waited
+        try:
             self._on_wait(waited)
             return await self._inner.handle_async_request(request)
+        finally:
+            self._budget.leave()
+            self._left.set()
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
+
+    async def _admitted(self, deadline: float | None) -> None:
+        while (wait := self._budget.enter()) > 0:
+            if await self._budget.renew():
+                continue
+            if deadline is not None and time.monotonic() + wait >= deadline:
+                raise TimeoutError(
+                    f"the node's rate limit has no room for {wait:.1f} s, longer than there is time"
+                )
+            self._left.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._left.wait()
