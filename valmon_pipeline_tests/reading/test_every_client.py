@@ -29,6 +29,8 @@ pytestmark = pytest.mark.slow
 WATCHES: Final = {"large network": ON_A_LARGE_NETWORK, "small network": ON_A_SMALL_NETWORK}
 WITHOUT_ATTESTATION_REWARDS: Final = ("grandine", "nimbus")
 """Their rewards are computed from states, and so are floored; the recorded node rounds them."""
+COMPARED: Final = [name for name in EPOCH_TABLES if TABLES[name].by_epoch]
+ABOUT_THE_READING: Final = ["finalized", "node", "materialized_at"]
 FROM_BLOCKS_AND_COMMITTEES: Final = frozenset({"blocks", "committees", "sync_committee"})
 KEPT_BY_REPLAY: Final = ("prysm", "nimbus", "grandine")
 """Clients that put old states together again by default, slowly."""
@@ -46,7 +48,8 @@ def truths(database_url: str) -> Iterator[dict[str, Followed]]:
 
 
 def as_frames(followed: Followed, epoch: int) -> EpochFrames:
-    tables = followed.tables(epoch, [name for name in EPOCH_TABLES if TABLES[name].by_epoch])
+    tables = dict(followed.tables(epoch, COMPARED))
+    tables["network_epochs"] = tables["network_epochs"].drop(columns=ABOUT_THE_READING)
     return cast(EpochFrames, SimpleNamespace(tables=tables))
 
 
