@@ -34,6 +34,8 @@ T = TypeVar("T")
 REFUSALS: Final = (BeaconApiError, ChainRuleViolationError, UnsupportedForkError)
 """What a source refuses with. A chain that changed meanwhile is no refusal: the epoch is read
 again."""
+_REFUSALS_IN_A_ROW: Final = 3
+_REST_EPOCHS: Final = 64
 _PROBE_SECONDS: Final = 5.0
 _REASON_LENGTH: Final = 300
 
@@ -50,13 +52,14 @@ class Source(Generic[T]):
 class Ladder:
     """Climbs for the facts of one epoch after the other, at one node.
 
-    A source that was refused while a later one gave the fact is asked last from then on, so that a
-    backfill does not ask in vain for every epoch. ``taken`` are the sources of the current epoch.
+    A source that was refused a few times in a row is asked last for a while, so that a backfill
+    does not ask in vain for every epoch. ``taken`` are the sources of the current epoch.
     """
 
     client: BeaconClient
     taken: dict[Fact, FactSource] = field(default_factory=dict)
     _refused: Counter[tuple[Fact, str]] = field(default_factory=Counter)
+    _rests: Counter[tuple[Fact, str]] = field(default_factory=Counter)
 
     def begin(self) -> None:
         """Forget the sources of the epoch before."""
@@ -75,7 +78,7 @@ class Ladder:
         """
         reasons: list[str] = []
         contradiction: ChainRuleViolationError | None = None
-        for source in sorted(sources, key=lambda source: self._refused[fact, source.name]):
+        for source in self._in_order(fact, sources):
             with captured_nodes() as nodes:
                 try:
                     value = await source.ask()
@@ -85,7 +88,7 @@ class Ladder:
                     await self._require_answering(error)
                     if isinstance(error, ChainRuleViolationError):
                         contradiction = error
-                    self._refused[fact, source.name] += 1
+                    self._count_refusal(fact, source.name)
                     reasons.append(f"{source.name}: {_reason(error)}")
                     logger.info("no %s from %s: %s", fact.value, source.name, error)
                     continue
@@ -112,6 +115,18 @@ class Ladder:
     def miss(self, fact: Fact, reason: str) -> None:
         """Enter why a fact is not known."""
         self.taken[fact] = FactSource(fact, None, None, reason)
+
+    def _in_order(self, fact: Fact, sources: Sequence[Source[T]]) -> list[Source[T]]:
+        """The sources as they were given, those that rest behind the others."""
+        resting = {source.name for source in sources if self._rests[fact, source.name] > 0}
+        for name in resting:
+            self._rests[fact, name] -= 1
+        return sorted(sources, key=lambda source: source.name in resting)
+
+    def _count_refusal(self, fact: Fact, name: str) -> None:
+        self._refused[fact, name] += 1
+        if self._refused[fact, name] % _REFUSALS_IN_A_ROW == 0:
+            self._rests[fact, name] = _REST_EPOCHS
 
     async def _require_answering(self, error: Exception) -> None:
         """A request that got no answer is a refusal only if the node answers others."""

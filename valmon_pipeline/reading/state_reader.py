@@ -26,6 +26,7 @@ from valmon_pipeline.chain.committee_shuffling import committees_of_state
 from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.proposer_selection import proposers_of_state
 from valmon_pipeline.chain.registry import Int64Array
+from valmon_pipeline.chain.rewards import ideal_attestation_rewards
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.state_rewards import StateRewards, state_rewards
 from valmon_pipeline.chain.sync_committee_selection import sync_committee_of_state
@@ -92,7 +93,7 @@ class StateReader:
         """Return everybody's attestation rewards for ``epoch``, computed from participation."""
         state = await self._state(self.spec.last_slot(epoch + 1), window)
         rewards = await asyncio.to_thread(state_rewards, self.spec, state)
-        return _as_attestation_rewards(rewards)
+        return _as_attestation_rewards(self.spec, rewards)
 
     async def network(self, epoch: int, window: Window) -> StateRewards:
         """Return everybody's rewards for ``epoch``, from the last slot of the one after it."""
@@ -180,22 +181,30 @@ def _for_shuffling(state: BeaconState) -> BeaconState:
     )
 
 
-def _as_attestation_rewards(rewards: StateRewards) -> AttestationRewards:
-    """The rewards of a state in the columns of ``rewards/attestations``, of everybody eligible."""
+def _as_attestation_rewards(spec: ChainSpec, rewards: StateRewards) -> AttestationRewards:
+    """The rewards of a state in the columns of ``rewards/attestations``, of everybody eligible,
+    with an ideal row per effective balance that anybody has."""
     groups, group = rewards.groups, rewards.group
     eligible = np.flatnonzero(groups.eligible[group]).astype(np.int64)
     of_group = group[eligible]
-    nothing = np.empty(0, dtype=np.int64)
+    balances = np.unique(groups.effective_balance[of_group])
+    ideal = ideal_attestation_rewards(
+        spec,
+        balances,
+        rewards.total_active_balance,
+        rewards.participating,
+        inactivity_leak=rewards.inactivity_leak,
+    )
     return AttestationRewards(
         validator_index=eligible,
         source=groups.source[of_group],
         target=groups.target[of_group],
         head=groups.head[of_group],
         inactivity=-rewards.inactivity_penalty[eligible],
-        ideal_effective_balance=nothing,
-        ideal_source=nothing,
-        ideal_target=nothing,
-        ideal_head=nothing,
+        ideal_effective_balance=balances,
+        ideal_source=ideal.source,
+        ideal_target=ideal.target,
+        ideal_head=ideal.head,
     )
 
 

@@ -54,11 +54,14 @@ def as_frames(followed: Followed, epoch: int) -> EpochFrames:
 
 
 def differences(truth: Followed, found: Followed) -> dict[int, list[str]]:
-    """Values that are neither those of the truth nor NULL, by epoch."""
+    """Values that are neither those of the truth nor NULL, by epoch; of epochs that the truth
+    knows everything about."""
     problems = {
         epoch: [*contradictions(as_frames(truth, epoch), as_frames(found, epoch))]
         for epoch in found.reports
+        if not truth.reports[epoch].missing
     }
+    assert len(problems) >= len(EPOCHS) - 1
     return {epoch: said for epoch, said in problems.items() if said}
 
 
