@@ -73,6 +73,7 @@ def rescored_frames(
         labels: frame ``validator_labels``.
     """
     network = _network(facts)
+    watched = _watched(facts)
     scores = effectiveness_scores_frame(
         epoch,
         network=network,
@@ -81,7 +82,7 @@ def rescored_frames(
         attestation_rewards=facts["attestation_rewards"],
         proposer_duties=facts["proposer_duties"],
         sync_duties=facts["sync_duties"],
-        watched=np.unique(facts["validator_snapshots"]["validator_index"].to_numpy(np.int64)),
+        watched=watched,
     )
     frames: dict[str, pd.DataFrame] = {}
     if network is None:
@@ -93,7 +94,7 @@ def rescored_frames(
         )
     frames["effectiveness_scores"] = scores
     frames["epoch_summaries"] = epoch_summaries_frame(
-        epoch, {**facts, "effectiveness_scores": scores}, labels
+        epoch, {**facts, "effectiveness_scores": scores}, labels, watched
     )
     return frames
 
@@ -226,6 +227,13 @@ def _network(facts: Mapping[str, pd.DataFrame]) -> NetworkScores | None:
         own.filled(0),
         complete=bool(bands["reward"].notna().all()),
     )
+
+
+def _watched(facts: Mapping[str, pd.DataFrame]) -> Int64Array:
+    """Who was watched: has a snapshot, or where the states are not known, a score."""
+    tables = ("validator_snapshots", "effectiveness_scores")
+    validators = [facts[table]["validator_index"].to_numpy(np.int64) for table in tables]
+    return np.unique(np.concatenate(validators))
 
 
 def _bands(facts: Mapping[str, pd.DataFrame]) -> MaskedIntegers:

@@ -1,7 +1,8 @@
 """What blocks did to validators, one row per event, and whether it took effect.
 
 A node does not say which requests of the execution layer the chain accepted. It shows in the
-registry: the states before and after the blocks of an epoch are compared.
+registry: the states before and after the blocks of an epoch are compared. Where one of them is not
+known, a later registry still names validators, and effects are unknown.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from valmon_pipeline.chain.credentials import (
     EXECUTION_PREFIX,
 )
 from valmon_pipeline.chain.epochs import NEVER
+from valmon_pipeline.chain.life_cycles import existed
 from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.chain.slashings import initial_slashing_penalty
 from valmon_pipeline.chain.spec import ChainSpec
@@ -30,7 +32,7 @@ from valmon_pipeline.chain.validator_lookup import indices_of_pubkeys
 
 
 class EventType(StrEnum):
-    """Kinds of events under their stored names; each in the order in which a block has them."""
+    """Kinds of events under their stored names."""
 
     PARTIAL_WITHDRAWAL = "partial_withdrawal"
     FULL_WITHDRAWAL = "full_withdrawal"
@@ -50,7 +52,8 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockEvent:
-    """One event. ``position`` counts the events of its slot, whoever is watched.
+    """One event. ``position`` counts the events of its slot, whoever is watched; withdrawals come
+    last, so that a block that was read without them numbers the others alike.
 
     ``validator_index`` is None for a public key that the registry does not hold. ``target_index``
     is the target of a consolidation, the proposer that a slashing pays. ``amount`` is gwei, None
@@ -68,18 +71,26 @@ class BlockEvent:
 
 
 def block_events(
-    spec: ChainSpec, blocks: Sequence[Block], before: ValidatorRegistry, after: ValidatorRegistry
+    spec: ChainSpec,
+    blocks: Sequence[Block],
+    before: ValidatorRegistry | None,
+    after: ValidatorRegistry | None,
+    life_cycles: ValidatorRegistry | None = None,
 ) -> list[BlockEvent]:
     """The events of ``blocks``, those of the slots after the state of ``before`` up to the state of
-    ``after``, ascending; in the order of the chain.
+    ``after``, ascending; in the order of the chain, but for withdrawals, which are last.
 
-    Of validators that the registries do not hold, effects and penalties are None.
+    Of validators that the registries do not hold, effects and penalties are None. So they are of
+    everybody where ``before`` or ``after`` is None; ``life_cycles``, the registry of a later state,
+    then tells indices of public keys, and which withdrawals are full. A withdrawal of which that is
+    not known is left out, as are those of a block that was read without them.
     """
-    judge = _Judge(spec, blocks, before, after)
+    judge = _Judge(spec, blocks, before, after, life_cycles)
     return [
         BlockEvent(block.slot, position, *event)
         for block in blocks
         for position, event in enumerate(judge.events(block))
+        if event is not None
     ]
 
 
@@ -93,23 +104,21 @@ class _Judge:
         self,
         spec: ChainSpec,
         blocks: Sequence[Block],
-        before: ValidatorRegistry,
-        after: ValidatorRegistry,
+        before: ValidatorRegistry | None,
+        after: ValidatorRegistry | None,
+        life_cycles: ValidatorRegistry | None,
     ) -> None:
         self._spec = spec
-        self._before = before
-        self._after = after
-        self._index = indices_of_pubkeys(after, _pubkeys(blocks))
+        self._both = None if before is None or after is None else (before, after)
+        self._identities = _Identities(spec, _pubkeys(blocks), blocks, before, after, life_cycles)
         self._exits_explained: set[int] = set()
         self._slashings_explained: set[int] = set()
         self._switches_explained: set[int] = set()
 
-    def events(self, block: Block) -> Iterator[_Event]:
-        """The events of a block in the order in which the specification processes them."""
+    def events(self, block: Block) -> Iterator[_Event | None]:
+        """The events of a block in the order in which the specification processes them, but for
+        withdrawals, which are last. None: the kind of the event is not known."""
         operations = block.operations
-        # Those of a block that was read blinded are unknown: no event is known.
-        for withdrawal in operations.withdrawals or ():
-            yield self._withdrawal(block, withdrawal)
         for index in operations.proposer_slashings:
             yield self._slashing(block, EventType.PROPOSER_SLASHING, index)
         for indices in operations.attester_slashings:
@@ -117,7 +126,7 @@ class _Judge:
                 yield self._slashing(block, EventType.ATTESTER_SLASHING, index)
         for deposit in operations.deposits:
             # A new key with an invalid signature is ignored, and so not in the registry.
-            known = deposit.pubkey in self._index
+            known = self._identities.is_held(deposit.pubkey)
             yield self._deposit(EventType.DEPOSIT, deposit, effective=known)
         for index in operations.voluntary_exits:
             self._exits_explained.add(index)
@@ -131,19 +140,23 @@ class _Judge:
             yield self._withdrawal_request(block, withdrawal_request)
         for consolidation_request in operations.consolidation_requests:
             yield self._consolidation_request(consolidation_request)
+        for withdrawal in operations.withdrawals or ():
+            yield self._withdrawal(block, withdrawal)
 
-    def _withdrawal(self, block: Block, withdrawal: Withdrawal) -> _Event:
-        row = _row(self._after, withdrawal.validator_index)
+    def _withdrawal(self, block: Block, withdrawal: Withdrawal) -> _Event | None:
         epoch = self._spec.epoch_of(block.slot)
-        full = row is not None and int(self._after.withdrawable_epoch[row]) <= epoch
+        full = self._identities.is_withdrawable(withdrawal.validator_index, epoch)
+        if full is None:
+            return None
         kind = EventType.FULL_WITHDRAWAL if full else EventType.PARTIAL_WITHDRAWAL
         return kind, withdrawal.validator_index, None, withdrawal.amount, True, None
 
     def _slashing(self, block: Block, kind: EventType, index: int) -> _Event:
-        before, after = _row(self._before, index), _row(self._after, index)
-        if after is None or before is None:
+        found = self._find(index)
+        if found is None:
             return kind, index, block.proposer_index, None, None, None
-        newly = bool(self._after.slashed[after]) and not bool(self._before.slashed[before])
+        before, after = found
+        newly = after.slashed and not before.slashed
         effective = newly and index not in self._slashings_explained
         if effective:
             self._slashings_explained.add(index)
@@ -151,18 +164,18 @@ class _Judge:
         # Effective balances change between the epochs, and the last block is one of the next.
         epoch = self._spec.epoch_of(block.slot)
         is_last = block.slot % self._spec.slots_per_epoch == 0
-        registry, row = (self._after, after) if is_last else (self._before, before)
-        balance = int(registry.effective_balance[row])
+        balance = (after if is_last else before).effective_balance
         penalty = initial_slashing_penalty(self._spec, epoch, balance) if effective else None
         return kind, index, block.proposer_index, penalty, effective, None
 
-    def _deposit(self, kind: EventType, deposit: Deposit, *, effective: bool) -> _Event:
-        index = self._index.get(deposit.pubkey)
-        pubkey = deposit.pubkey if index is None else None
+    def _deposit(self, kind: EventType, deposit: Deposit, *, effective: bool | None) -> _Event:
+        held = self._identities.is_held(deposit.pubkey)
+        pubkey = deposit.pubkey if held is False else None
+        index = self._identities.index(deposit.pubkey)
         return kind, index, None, deposit.amount, effective, pubkey
 
     def _withdrawal_request(self, block: Block, request: WithdrawalRequest) -> _Event:
-        index = self._index.get(request.pubkey)
+        index = self._identities.index(request.pubkey)
         if request.amount:
             epoch = self._spec.epoch_of(block.slot)
             effective = self._may_withdraw(index, request.source_address, epoch)
@@ -171,8 +184,8 @@ class _Judge:
         return EventType.EXIT_REQUEST, index, None, None, effective, None
 
     def _consolidation_request(self, request: ConsolidationRequest) -> _Event:
-        source = self._index.get(request.source_pubkey)
-        target = self._index.get(request.target_pubkey)
+        source = self._identities.index(request.source_pubkey)
+        target = self._identities.index(request.target_pubkey)
         effective: bool | None
         if request.source_pubkey == request.target_pubkey:
             effective = self._switches(source, request.source_address)
@@ -182,34 +195,27 @@ class _Judge:
 
     def _starts_exit(self, index: int | None, address: bytes) -> bool | None:
         """Whether the request is what set the exit epoch: the first that may have."""
-        rows = self._rows(index)
-        if rows is None or index is None:
+        found = self._find(index)
+        if found is None or index is None:
             return None
-        before, after = rows
-        newly = (
-            int(self._before.exit_epoch[before]) == NEVER
-            and int(self._after.exit_epoch[after]) != NEVER
-        )
-        started = newly and index not in self._exits_explained and self._owns(after, address)
+        before, after = found
+        newly = before.exit_epoch == NEVER and after.exit_epoch != NEVER
+        started = newly and index not in self._exits_explained and after.is_owned_by(address)
         if started:
             self._exits_explained.add(index)
         return started
 
     def _switches(self, index: int | None, address: bytes) -> bool | None:
         """Whether the request is what changed the credentials: the first that may have."""
-        rows = self._rows(index)
-        if rows is None or index is None:
+        found = self._find(index)
+        if found is None or index is None:
             return None
-        before, after = rows
-        prefixes = (
-            int(self._before.withdrawal_credentials[before, 0]),
-            int(self._after.withdrawal_credentials[after, 0]),
-        )
+        before, after = found
         switched = (
-            prefixes[0] != COMPOUNDING_PREFIX
-            and prefixes[1] == COMPOUNDING_PREFIX
+            before.credentials[0] != COMPOUNDING_PREFIX
+            and after.credentials[0] == COMPOUNDING_PREFIX
             and index not in self._switches_explained
-            and self._owns(after, address)
+            and after.is_owned_by(address)
         )
         if switched:
             self._switches_explained.add(index)
@@ -218,34 +224,136 @@ class _Judge:
     def _may_withdraw(self, index: int | None, address: bytes, epoch: int) -> bool | None:
         """Whether the request fulfils the conditions of ``process_withdrawal_request`` that the
         registry shows. What is pending already for the same validator it does not show."""
-        rows = self._rows(index)
-        if rows is None:
+        found = self._find(index)
+        if found is None:
             return None
-        before, after = rows
-        registry, enough = self._before, self._spec.min_activation_balance
+        before, after = found
+        enough = self._spec.min_activation_balance
         # Without the period (a node that does not list it) activity is all that is asked for.
         newest = epoch - (self._spec.shard_committee_period or 0)
         return (
-            self._owns(after, address)
-            and bool(registry.withdrawal_credentials[before, 0] == COMPOUNDING_PREFIX)
-            and int(registry.activation_epoch[before]) <= newest
-            and int(registry.exit_epoch[before]) == NEVER
-            and int(registry.effective_balance[before]) >= enough
-            and int(registry.balance[before]) > enough
+            # A validator may have got an address in the same epoch.
+            after.is_owned_by(address)
+            and before.credentials[0] == COMPOUNDING_PREFIX
+            and before.activation_epoch <= newest
+            and before.exit_epoch == NEVER
+            and before.effective_balance >= enough
+            and before.balance > enough
         )
 
-    def _owns(self, row: int, address: bytes) -> bool:
-        """Whether the credentials of ``row`` of the later registry name the address: a validator
-        may have got one in the same epoch."""
-        credentials = self._after.withdrawal_credentials[row].tobytes()
+    def _find(self, index: int | None) -> tuple[_Entry, _Entry] | None:
+        """The validator in both registries; None where one of them is not known or lacks it."""
+        if index is None or self._both is None:
+            return None
+        before, after = (_Entry.of(registry, index) for registry in self._both)
+        return None if before is None or after is None else (before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One validator of a registry."""
+
+    registry: ValidatorRegistry
+    row: int
+
+    @classmethod
+    def of(cls, registry: ValidatorRegistry, index: int) -> _Entry | None:
+        row = int(registry.validator_index.searchsorted(index))
+        if row < len(registry) and int(registry.validator_index[row]) == index:
+            return cls(registry, row)
+        return None
+
+    @property
+    def slashed(self) -> bool:
+        return bool(self.registry.slashed[self.row])
+
+    @property
+    def balance(self) -> int:
+        return int(self.registry.balance[self.row])
+
+    @property
+    def effective_balance(self) -> int:
+        return int(self.registry.effective_balance[self.row])
+
+    @property
+    def activation_epoch(self) -> int:
+        return int(self.registry.activation_epoch[self.row])
+
+    @property
+    def exit_epoch(self) -> int:
+        return int(self.registry.exit_epoch[self.row])
+
+    @property
+    def withdrawable_epoch(self) -> int:
+        return int(self.registry.withdrawable_epoch[self.row])
+
+    @property
+    def credentials(self) -> bytes:
+        return bytes(self.registry.withdrawal_credentials[self.row])
+
+    def is_owned_by(self, address: bytes) -> bool:
+        """Whether the credentials name the address."""
+        credentials = self.credentials
         has_address = credentials[0] in (EXECUTION_PREFIX, COMPOUNDING_PREFIX)
         return has_address and credentials[ADDRESS_START:] == address
 
-    def _rows(self, index: int | None) -> tuple[int, int] | None:
-        if index is None:
-            return None
-        before, after = _row(self._before, index), _row(self._after, index)
-        return None if before is None or after is None else (before, after)
+
+class _Identities:
+    """Who is who at the end of the blocks: by the registry after them, or what else proves it.
+
+    A later registry may hold keys that were not there yet; an earlier one may lack some.
+    """
+
+    def __init__(
+        self,
+        spec: ChainSpec,
+        pubkeys: set[bytes],
+        blocks: Sequence[Block],
+        before: ValidatorRegistry | None,
+        after: ValidatorRegistry | None,
+        life_cycles: ValidatorRegistry | None,
+    ) -> None:
+        self._registries = [known for known in (after, life_cycles, before) if known is not None]
+        self._index: dict[bytes, int] = {}
+        self._strangers: set[bytes] = set()
+        self._is_settled = after is not None
+        if after is not None:
+            self._index = indices_of_pubkeys(after, pubkeys)
+            self._strangers = pubkeys - self._index.keys()
+            self._registries = [after]
+            return
+        if life_cycles is not None:
+            listed = indices_of_pubkeys(life_cycles, pubkeys)
+            self._strangers = pubkeys - listed.keys()
+            epoch = max((spec.epoch_of(block.slot) for block in blocks), default=0)
+            proven = set(life_cycles.validator_index[existed(life_cycles, epoch)].tolist())
+            self._index = {key: index for key, index in listed.items() if index in proven}
+        if before is not None:
+            self._index |= indices_of_pubkeys(before, pubkeys)
+            self._strangers -= self._index.keys()
+
+    def index(self, pubkey: bytes) -> int | None:
+        """The validator of a key; None if it has none, or that is not known."""
+        return self._index.get(pubkey)
+
+    def is_held(self, pubkey: bytes) -> bool | None:
+        """Whether a key has a validator; None where that is not known."""
+        if pubkey in self._index:
+            return True
+        return False if pubkey in self._strangers else None
+
+    def is_withdrawable(self, index: int, epoch: int) -> bool | None:
+        """Whether the validator is withdrawable in ``epoch``; None where that is not known.
+
+        The epoch is set long before it comes, and never changes after, so any registry tells.
+        Validators that the registry after the blocks does not hold are not watched: they count as
+        not withdrawable.
+        """
+        for registry in self._registries:
+            entry = _Entry.of(registry, index)
+            if entry is not None:
+                return entry.withdrawable_epoch <= epoch
+        return False if self._is_settled else None
 
 
 def _pubkeys(blocks: Sequence[Block]) -> set[bytes]:
@@ -261,10 +369,3 @@ def _pubkeys(blocks: Sequence[Block]) -> set[bytes]:
             for pubkey in (request.source_pubkey, request.target_pubkey)
         }
     )
-
-
-def _row(registry: ValidatorRegistry, index: int) -> int | None:
-    row = int(registry.validator_index.searchsorted(index))
-    if row < len(registry) and int(registry.validator_index[row]) == index:
-        return row
-    return None

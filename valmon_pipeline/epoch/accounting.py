@@ -12,7 +12,6 @@ from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participation
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 from valmon_pipeline.epoch.movements import Movements
-from valmon_pipeline.epoch.sync_seats import sync_rewards_of_epoch
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.ledger.balance_ledger import BalanceLedger, balance_ledger
 from valmon_pipeline.ledger.postings import Component
@@ -28,7 +27,11 @@ _STORED_AS_THEY_ARE: Final = tuple(
 def ledger_of(movements: Movements) -> BalanceLedger:
     """The ledger of the watched validators (n)."""
     return balance_ledger(
-        movements.opening, movements.closing, movements.postings, movements.evidence
+        movements.opening,
+        movements.closing,
+        movements.postings,
+        movements.evidence,
+        movements.unknown,
     )
 
 
@@ -39,7 +42,7 @@ def balance_ledger_frame(
     which any passed."""
     moved = np.isin(np.arange(len(ledger.opening_balance)), movements.postings.row)
     rows = np.flatnonzero((ledger.opening_balance != 0) | (ledger.closing_balance != 0) | moved)
-    components = {name: amount[rows] for name, amount in ledger.components.items()}
+    components = {component: ledger.component(component)[rows] for component in Component}
     full = components[Component.FULL_WITHDRAWALS]
     return conform(
         "balance_ledger",
@@ -51,7 +54,7 @@ def balance_ledger_frame(
             "withdrawals": components[Component.PARTIAL_WITHDRAWALS] + full,
             "full_withdrawals": full,
             "closing_balance": ledger.closing_balance[rows],
-            "residual": ledger.residual[rows],
+            "residual": np.ma.array(ledger.residual, mask=ledger.unknown.any)[rows],
             "residual_class": np.ma.masked_equal(ledger.residual_class[rows], -1),
         },
     )
@@ -64,7 +67,7 @@ def block_events_frame(
 
     A deposit for a key without a validator is nobody's yet; it counts as watched if the key is.
     """
-    watched = set(movements.validator_index.tolist())
+    watched = set(answers.watched.tolist())
     waited_for = {
         bytes.fromhex(known.removeprefix("0x"))
         for known in answers.unknown_ids
@@ -121,6 +124,10 @@ def validator_penalties_frame(
     then its misses are not priced.
     """
     first, end = spec.first_slot(answers.epoch), spec.first_slot(answers.epoch + 1)
+    # No penalty is told whose amount or slot is not known.
+    if answers.committees is None:
+        attestation_rewards = attestation_rewards.iloc[:0]
+    attestation_rewards = attestation_rewards[attestation_rewards["total_reward"].notna()]
     duty_slot = _duty_slots(attestation_rewards, attestation_duties, first)
     rewarded = attestation_rewards["validator_index"].to_numpy(np.int64)
     lost = {
@@ -132,7 +139,8 @@ def validator_penalties_frame(
     inferred = np.where(
         ledger.residual_class == ResidualClass.SLASHING_CORRELATION.code, ledger.residual, 0
     )
-    correlation = -(ledger.components[Component.SLASHING_CORRELATION] + inferred)
+    booked = ledger.component(Component.SLASHING_CORRELATION).filled(0)
+    correlation = -(booked + inferred)
     parts = [
         _penalties("attestation_miss", duty_slot, rewarded, lost["source"] + lost["target"]),
         _penalties("inactivity_leak", duty_slot, rewarded, inactivity),
@@ -143,7 +151,7 @@ def validator_penalties_frame(
             correlation,
         ),
         *_sync_penalties(spec, answers, per_seat),
-        *_slashing_penalties(movements),
+        *_slashing_penalties(movements, ledger),
     ]
     frame = pd.concat(parts, ignore_index=True)
     frame = frame.sort_values(["slot", "validator_index", "penalty_type"], ignore_index=True)
@@ -187,10 +195,13 @@ def _sync_penalties(
     spec: ChainSpec, answers: EpochAnswers, per_seat: int | None
 ) -> list[pd.DataFrame]:
     """Of every block of the epoch: missed seats times the reward per seat."""
-    if per_seat is None:
+    if per_seat is None or answers.sync_committee is None:
         return []
+    end = spec.first_slot(answers.epoch + 1)
     parts = []
-    for slot, _ in sync_rewards_of_epoch(spec, answers):
+    for slot in answers.canonical.slot.tolist():
+        if not 0 < slot < end:
+            continue
         members = sync_participation(spec, answers.sync_committee, [answers.blocks[slot]])
         ours = np.isin(members.validator_index, answers.watched)
         parts.append(
@@ -204,9 +215,10 @@ def _sync_penalties(
     return parts
 
 
-def _slashing_penalties(movements: Movements) -> list[pd.DataFrame]:
-    booked = movements.postings.component == Component.SLASHING.code
+def _slashing_penalties(movements: Movements, ledger: BalanceLedger) -> list[pd.DataFrame]:
     postings = movements.postings
+    known = ~np.ma.getmaskarray(ledger.component(Component.SLASHING))
+    booked = (postings.component == Component.SLASHING.code) & known[postings.row]
     return [
         _penalties(
             "slashing",

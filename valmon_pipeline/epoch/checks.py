@@ -2,13 +2,13 @@
 
 A check never stops the storing of an epoch: what must not be stored is refused by its table's
 contract. It says which rows disagree, so that somebody can find out whether the node or valmon is
-wrong.
+wrong. A check that needs a fact which is not known compares nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from math import isclose
 from typing import Any, Final
@@ -16,11 +16,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.chain.rewards import is_inactivity_leak
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.chain.status import is_active, is_eligible
+from valmon_pipeline.chain.status import is_active
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
-from valmon_pipeline.epoch.network_totals import slashed_when_rewarded
+from valmon_pipeline.epoch.network_totals import leak_of, slashed_when_rewarded
 from valmon_pipeline.epoch.rewards import reported_ideal_rewards
 from valmon_pipeline.epoch.sync_seats import reported_seat_reward
 from valmon_pipeline.frames.conform import conform
@@ -76,6 +75,8 @@ def _duty_per_active_validator(
     spec: ChainSpec, answers: EpochAnswers, frames: Frames
 ) -> tuple[int, pd.DataFrame]:
     registry = answers.registry_at_start
+    if registry is None or answers.committees is None:
+        return _nothing_to_compare()
     active = np.intersect1d(
         answers.watched, registry.validator_index[is_active(registry, answers.epoch)]
     )
@@ -91,9 +92,16 @@ def _duty_per_active_validator(
     )
 
 
+def _nothing_to_compare() -> tuple[int, pd.DataFrame]:
+    """What a check returns that needs a fact which is not known."""
+    return 0, pd.DataFrame()
+
+
 def _proposers_match_blocks(
     spec: ChainSpec, answers: EpochAnswers, frames: Frames
 ) -> tuple[int, pd.DataFrame]:
+    if answers.proposer_duties is None:
+        return _nothing_to_compare()
     duties = frames["proposer_duties"].set_index("slot")["validator_index"]
     blocks = frames["blocks"].set_index("slot")["proposer_index"].dropna()
     both = pd.DataFrame({"duty": duties.reindex(blocks.index), "block": blocks})
@@ -110,16 +118,18 @@ def _flags_match_rewards(
     effective balance every amount is zero: there the two say different things by the rules. An
     ideal reward that rounds to zero says nothing either.
     """
-    outcomes = frames["attestation_outcomes"]
-    joined = frames["attestation_rewards"].merge(
+    registry = answers.registry_at_end
+    leak = leak_of(spec, answers)
+    if registry is None or leak is None or answers.attestation_rewards is None:
+        return _nothing_to_compare()
+    outcomes, rewards = frames["attestation_outcomes"], frames["attestation_rewards"]
+    joined = rewards[rewards["total_reward"].notna()].merge(
         outcomes[["validator_index", "source_timely", "target_timely", "head_timely"]],
         on="validator_index",
         how="inner",
     )
-    registry = answers.registry_at_end
-    slashed = registry.validator_index[slashed_when_rewarded(spec, answers)]
+    slashed = registry.validator_index[slashed_when_rewarded(spec, answers, registry)]
     joined = joined[~joined["validator_index"].isin(slashed) & (joined["effective_balance"] > 0)]
-    leak = is_inactivity_leak(spec, answers.epoch, answers.finalized_epoch_at_transition)
     wrong = pd.Series(False, index=joined.index)
     for component in ("source", "target", "head"):
         reward, flag = joined[f"{component}_reward"], joined[f"{component}_timely"]
@@ -130,7 +140,7 @@ def _flags_match_rewards(
             rounds_to_zero = (joined[f"ideal_{component}"] == 0).fillna(False).astype(bool)
             earned = (reward > 0) | (rounds_to_zero & flag)
             expected = flag
-        wrong |= earned != expected
+        wrong |= (earned != expected).astype(bool)
     columns = ["validator_index", "source_timely", "source_reward", "target_timely"]
     columns += ["target_reward", "head_timely", "head_reward"]
     return len(joined), joined.loc[wrong, columns]
@@ -165,19 +175,17 @@ def _ideal_matches_node(
 def _reward_per_eligible_validator(
     spec: ChainSpec, answers: EpochAnswers, frames: Frames
 ) -> tuple[int, pd.DataFrame]:
-    registry = replace(answers.registry_at_end, slashed=slashed_when_rewarded(spec, answers))
-    eligible = np.intersect1d(
-        answers.watched, registry.validator_index[is_eligible(registry, answers.epoch)]
-    )
-    rewarded = frames["attestation_rewards"]["validator_index"].to_numpy(np.int64)
-    return len(eligible), pd.DataFrame({"validator_index": np.setdiff1d(eligible, rewarded)})
+    frame = frames["attestation_rewards"]
+    if answers.attestation_rewards is None:
+        return _nothing_to_compare()
+    return len(frame), frame.loc[frame["total_reward"].isna(), ["validator_index"]]
 
 
 def _rewards_within_attainable(
     spec: ChainSpec, answers: EpochAnswers, frames: Frames
 ) -> tuple[int, pd.DataFrame]:
     frame = frames["attestation_rewards"]
-    known = frame[frame["attainable_total"].notna()]
+    known = frame[frame["attainable_total"].notna() & frame["total_reward"].notna()]
     # Inactivity penalties come on top of the three components and are never "attainable".
     earned = known["total_reward"] + known["inactivity_penalty"]
     wrong = (earned > known["attainable_total"]) | (
@@ -191,13 +199,16 @@ def _sync_reward_per_seat(
     spec: ChainSpec, answers: EpochAnswers, frames: Frames
 ) -> tuple[int, pd.DataFrame]:
     per_seat = reported_seat_reward(spec, answers)
-    duties = frames["sync_duties"].merge(frames["sync_rewards"], on=["epoch", "validator_index"])
+    rewards = frames["sync_rewards"]
+    duties = frames["sync_duties"].merge(
+        rewards[rewards["reward"].notna()], on=["epoch", "validator_index"]
+    )
     if per_seat is None:
         return 0, duties.iloc[:0]
     net = duties["participated"].astype(np.int64) - duties["missed"]
     expected = net * per_seat
     ideal = (duties["ideal_reward"] == duties["due"].astype(np.int64) * per_seat).fillna(True)
-    wrong = (duties["reward"] != expected) | ~ideal.astype(bool)
+    wrong = (duties["reward"] != expected).astype(bool) | ~ideal.astype(bool)
     columns = ["validator_index", "participated", "missed", "reward", "ideal_reward"]
     return len(duties), duties.loc[wrong, columns].assign(per_seat=per_seat)
 
@@ -210,6 +221,7 @@ def _block_reward_goes_to_proposer(
         on="slot",
         how="left",
     )
+    rewards = rewards[rewards["total"].notna()]
     wrong = (rewards["proposer_index"] != rewards["block"]).fillna(True).astype(bool)
     return len(rewards), rewards.loc[wrong, ["slot", "proposer_index", "block"]]
 
@@ -226,7 +238,8 @@ def _groups_add_up(
     # Rows of objects: a row of its own type would turn gwei into floats.
     sums = groups.groupby("category").sum(skipna=False).astype(object)
     everybody = {str(name): sums.at[EVERYBODY[0], name] for name in sums.columns if len(sums)}
-    ours = np.isin(frames["proposer_duties"]["validator_index"], answers.watched)
+    proposers = frames["proposer_duties"]["validator_index"].to_numpy(np.int64, na_value=-1)
+    ours = np.isin(proposers, answers.watched)
     facts = {
         "validators": len(answers.watched),
         "duties": len(frames["attestation_outcomes"]),
@@ -259,8 +272,8 @@ def _rewards_match_state(
     anything at all."""
     by_state = answers.network_rewards
     frame = frames["attestation_rewards"]
-    if by_state is None:
-        return 0, frame.iloc[:0]
+    if by_state is None or answers.attestation_rewards is None or answers.registry_at_end is None:
+        return _nothing_to_compare()
     watched = answers.watched[answers.watched < len(by_state.group)]
     ours = watched[by_state.groups.eligible[by_state.group[watched]]]
     group = by_state.group[ours]
@@ -291,16 +304,16 @@ def _network_state_was_read(
         return 1, pd.DataFrame({"not_read": [answers.network_unavailable]})
     if by_state is None:
         return 0, pd.DataFrame()
-    pairs = {
-        "finalized_epoch": (by_state.finalized_epoch, answers.finalized_epoch_at_transition),
-        "active_validators": (
+    pairs = [
+        ("finalized_epoch", by_state.finalized_epoch, answers.finalized_epoch_at_transition),
+        (
+            "active_validators",
             int(np.count_nonzero(by_state.active)),
-            len(answers.committees.validator_index),
+            None if answers.committees is None else len(answers.committees.validator_index),
         ),
-    }
+    ]
     compared = pd.DataFrame(
-        [(name, state, node) for name, (state, node) in pairs.items()],
-        columns=["what", "state", "node"],
+        [pair for pair in pairs if pair[2] is not None], columns=["what", "state", "node"]
     )
     return len(compared), compared[compared["state"] != compared["node"]]
 
@@ -311,7 +324,7 @@ def _every_gwei_is_accounted_for(
     ledger = frames["balance_ledger"]
     wrong = ledger[ledger["residual_class"] == ResidualClass.UNEXPLAINED.value]
     columns = ["validator_index", "opening_balance", "closing_balance", "residual"]
-    return len(ledger), wrong[columns]
+    return int(ledger["residual"].notna().sum()), wrong[columns]
 
 
 EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (

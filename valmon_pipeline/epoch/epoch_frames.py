@@ -20,7 +20,7 @@ from valmon_pipeline.epoch.accounting import (
     ledger_of,
     validator_penalties_frame,
 )
-from valmon_pipeline.epoch.chain import blocks_frame, network_epochs_frame
+from valmon_pipeline.epoch.chain import blocks_frame, fact_sources_frame, network_epochs_frame
 from valmon_pipeline.epoch.checks import EPOCH_CHECKS, CheckResult, check_results_frame
 from valmon_pipeline.epoch.duties import (
     attestation_duties_frame,
@@ -66,17 +66,26 @@ def compute_epoch_frames(
     labels: pd.DataFrame,
     at: datetime,
 ) -> EpochFrames:
-    """Every frame of an epoch from the node's answers; pure, apart from the time it is given.
+    """Every frame of an epoch from what is known of it; pure, apart from the time it is given.
 
-    ``labels`` is the frame ``validator_labels``, by which the epoch is summed up.
+    A fact that is missing leaves its columns NULL, or its tables without rows. ``labels`` is the
+    frame ``validator_labels``, by which the epoch is summed up.
     """
     blocks = [answers.blocks[slot] for slot in answers.canonical.slot.tolist()]
     end = spec.first_slot(answers.epoch + 1)
-    outcomes = attestation_outcomes(
-        spec, answers.epoch, answers.committees, answers.canonical, blocks
+    outcomes = (
+        None
+        if answers.committees is None
+        else attestation_outcomes(
+            spec, answers.epoch, answers.committees, answers.canonical, blocks
+        )
     )
-    participation = sync_participation(
-        spec, answers.sync_committee, [block for block in blocks if 0 < block.slot < end]
+    participation = (
+        None
+        if answers.sync_committee is None
+        else sync_participation(
+            spec, answers.sync_committee, [block for block in blocks if 0 < block.slot < end]
+        )
     )
     totals = network_totals(spec, answers, outcomes)
     per_seat = seat_reward(spec, answers, totals)
@@ -88,7 +97,7 @@ def compute_epoch_frames(
         "blocks": blocks_frame(spec, answers),
         "validator_snapshots": validator_snapshots_frame(spec, answers),
         "attestation_duties": attestation_duties_frame(answers),
-        "proposer_duties": proposer_duties_frame(answers),
+        "proposer_duties": proposer_duties_frame(spec, answers),
         "sync_duties": sync_duties_frame(answers, participation),
         "attestation_outcomes": attestation_outcomes_frame(
             spec, answers, outcomes, attestation_rewards
@@ -102,6 +111,7 @@ def compute_epoch_frames(
         "balance_ledger": balance_ledger_frame(answers, movements, ledger),
         "network_bands": network_bands_frame(answers.epoch, everybody),
         "network_epochs": network_epochs_frame(spec, answers, totals, everybody, at),
+        "fact_sources": fact_sources_frame(answers),
     }
     frames["validator_penalties"] = validator_penalties_frame(
         spec,
@@ -125,7 +135,9 @@ def compute_epoch_frames(
         sync_duties=frames["sync_duties"],
         watched=answers.watched,
     )
-    frames["epoch_summaries"] = epoch_summaries_frame(answers.epoch, frames, labels)
+    frames["epoch_summaries"] = epoch_summaries_frame(
+        answers.epoch, frames, labels, answers.watched
+    )
     checks = [check.run(spec, answers, frames) for check in EPOCH_CHECKS]
     frames["check_results"] = check_results_frame(checks, at)
     return EpochFrames(answers.epoch, frames, checks, _everybody(watch, answers))

@@ -13,6 +13,7 @@ from valmon_pipeline.chain.network_epoch import Float32Array, NetworkEpoch
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.state_rewards import StateRewards, state_rewards
+from valmon_pipeline.epoch.network_totals import are_named
 from valmon_pipeline.errors import ChainRuleViolationError
 from valmon_pipeline.scoring.effectiveness import reward_effectiveness
 from valmon_pipeline.scoring.ranking import percentile_rank_among
@@ -90,7 +91,8 @@ def network_epoch(
 def network_epoch_of(
     rewards: StateRewards, counted: CountedRewards, committees: Committees | None
 ) -> NetworkEpoch:
-    """The same from rewards that were computed before."""
+    """The same from rewards that were computed before. Committees that do not name everybody are as
+    good as none."""
     groups, group = rewards.groups, rewards.group
     ranks = percentile_rank_among(
         counted.reward_effectiveness, counted.reward_effectiveness, counted.validators
@@ -106,7 +108,7 @@ def network_epoch_of(
     slot = np.full(count, -1, np.int16)
     index = np.full(count, -1, np.int16)
     position = np.full(count, -1, np.int32)
-    if committees is not None:
+    if committees is not None and are_named(committees.validator_index):
         members = committees.validator_index
         require_same_validators(rewards, members)
         length = committees.length

@@ -12,18 +12,23 @@ import pandas as pd
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.registry import BoolArray, Int64Array
 from valmon_pipeline.chain.rewards import (
+    AttestationPenalties,
     AttestationRewardColumns,
     attestation_penalties,
     earned_attestation_rewards,
     ideal_attestation_rewards,
-    is_inactivity_leak,
 )
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.state_rewards import StateRewards
 from valmon_pipeline.chain.status import is_eligible
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 from valmon_pipeline.epoch.network_epoch import counted_rewards, require_same_validators
-from valmon_pipeline.epoch.network_totals import NetworkTotals, slashed_when_rewarded
+from valmon_pipeline.epoch.network_totals import (
+    NetworkTotals,
+    are_named,
+    leak_of,
+    slashed_when_rewarded,
+)
 from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.frames.distributions import quantile_names
 from valmon_pipeline.scoring.effectiveness import attestation_effectiveness, reward_effectiveness
@@ -33,6 +38,7 @@ from valmon_pipeline.scoring.ranking import (
     quantiles,
     quantiles_of_counted,
 )
+from valmon_pipeline.scoring.rollup import MaskedIntegers
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -80,33 +86,48 @@ class NetworkScores:
 def network_scores(
     spec: ChainSpec,
     answers: EpochAnswers,
-    outcomes: AttestationOutcomes,
-    totals: NetworkTotals | None,
+    outcomes: AttestationOutcomes | None,
+    totals: NetworkTotals,
 ) -> NetworkScores | None:
-    """The scores of everybody in the epoch of ``answers``; None if only some are known.
+    """The scores of everybody in the epoch of ``answers``; None if only some are known, or what
+    their rewards go by.
+
+    Without the node's rewards those that were computed lack penalties of inactivity: rewards are
+    not known then, and have no effectiveness.
 
     Raises:
         ChainRuleViolationError: state and committees are of two chains.
     """
+    if outcomes is not None and not are_named(outcomes.validator_index):
+        outcomes = None
     if answers.network_rewards is not None:
         return _scores_by_state(spec, answers.network_rewards, outcomes)
-    if totals is None or not answers.whole_registry:
+    registry, leak = answers.registry_at_end, leak_of(spec, answers)
+    if (
+        not answers.whole_registry
+        or registry is None
+        or outcomes is None
+        or leak is None
+        or totals.total_active_balance is None
+        or totals.participating is None
+    ):
         return None
-    slashed = slashed_when_rewarded(spec, answers)
-    registry = replace(answers.registry_at_end, slashed=slashed)
+    slashed = slashed_when_rewarded(spec, answers, registry)
+    registry = replace(registry, slashed=slashed)
     eligible = np.flatnonzero(is_eligible(registry, answers.epoch))
     validators = registry.validator_index[eligible]
     balance = registry.effective_balance[eligible]
-    leak = is_inactivity_leak(spec, answers.epoch, answers.finalized_epoch_at_transition)
+    total = totals.total_active_balance
     ideal = ideal_attestation_rewards(
-        spec, balance, totals.total_active_balance, totals.participating, inactivity_leak=leak
+        spec, balance, total, totals.participating, inactivity_leak=leak
     )
-    earned = _earned(spec, validators, balance, outcomes, totals, ideal, slashed[eligible])
+    penalties = attestation_penalties(spec, balance, total)
+    earned = _earned(validators, outcomes, ideal, penalties, slashed[eligible])
     reward, reported = _reported(answers, validators, earned.total)
     return _scores_by_validator(
         balance,
         effective_balance_band(spec.min_activation_balance, balance),
-        reward,
+        np.ma.array(reward, mask=answers.attestation_rewards is None),
         ideal.total,
         _attestation_effectiveness(validators, outcomes),
         complete=not leak or bool(reported.all()),
@@ -114,18 +135,20 @@ def network_scores(
 
 
 def _scores_by_state(
-    spec: ChainSpec, rewards: StateRewards, outcomes: AttestationOutcomes
+    spec: ChainSpec, rewards: StateRewards, outcomes: AttestationOutcomes | None
 ) -> NetworkScores:
-    require_same_validators(rewards, outcomes.validator_index)
+    """Without ``outcomes`` nobody's duty can be judged."""
     counted = counted_rewards(rewards)
     members = counted.validators > 0
     bands = effective_balance_band(spec.min_activation_balance, counted.effective_balance)
     bands_of_groups = bands[: len(rewards.groups.validators)]
     # By validator, as from any other source, so that their sums are the same to the last digit.
     of_attestations = np.full(len(rewards.group), np.nan)
-    of_attestations[outcomes.validator_index] = attestation_effectiveness(
-        outcomes.slot, outcomes.earliest_inclusion_slot, outcomes.inclusion_slot
-    )
+    if outcomes is not None:
+        require_same_validators(rewards, outcomes.validator_index)
+        of_attestations[outcomes.validator_index] = attestation_effectiveness(
+            outcomes.slot, outcomes.earliest_inclusion_slot, outcomes.inclusion_slot
+        )
     judged = np.flatnonzero(~np.isnan(of_attestations))
     return NetworkScores(
         band=bands[members],
@@ -143,24 +166,27 @@ def _scores_by_state(
 def _scores_by_validator(
     effective_balance: Int64Array,
     band: Int64Array,
-    reward: Int64Array,
+    reward: MaskedIntegers,
     ideal_reward: Int64Array,
     of_attestations: Float64Array,
     *,
     complete: bool,
 ) -> NetworkScores:
-    """A row per validator (n); ``of_attestations`` (n) is NaN without a duty."""
+    """A row per validator (n); ``of_attestations`` (n) is NaN without a duty, ``reward`` (n) masked
+    where it is not known."""
+    unknown = np.ma.getmaskarray(reward)
+    gwei = reward.filled(0)
     on_duty = ~np.isnan(of_attestations)
     return NetworkScores(
         band=band,
         validators=np.ones(len(band), dtype=np.int64),
         effective_balance=effective_balance,
-        reward=reward,
+        reward=gwei,
         ideal_reward=ideal_reward,
-        reward_effectiveness=reward_effectiveness(reward, ideal_reward),
+        reward_effectiveness=np.where(unknown, np.nan, reward_effectiveness(gwei, ideal_reward)),
         duty_band=band[on_duty],
         attestation_effectiveness=of_attestations[on_duty],
-        complete=complete,
+        complete=complete and not bool(unknown.any()),
     )
 
 
@@ -174,7 +200,10 @@ def stored_network_scores(
     """The same from stored frames of an epoch that hold everybody; ``bands`` are those of the rows
     of ``attestation_rewards``."""
     validators = attestation_rewards["validator_index"].to_numpy(np.int64)
-    reward = attestation_rewards["total_reward"].to_numpy(np.int64)
+    known = attestation_rewards["total_reward"].notna().to_numpy(np.bool_)
+    reward = np.ma.array(
+        attestation_rewards["total_reward"].to_numpy(np.int64, na_value=0), mask=~known
+    )
     ideal = attestation_rewards["ideal_total"].to_numpy(np.int64)
     effectiveness = np.full(len(validators), np.nan)
     duties = attestation_outcomes["validator_index"].to_numpy(np.int64)
@@ -196,12 +225,10 @@ def stored_network_scores(
 
 
 def _earned(
-    spec: ChainSpec,
     validators: Int64Array,
-    balance: Int64Array,
     outcomes: AttestationOutcomes,
-    totals: NetworkTotals,
     ideal: AttestationRewardColumns,
+    penalties: AttestationPenalties,
     slashed: BoolArray,
 ) -> AttestationRewardColumns:
     rows = np.searchsorted(validators, outcomes.validator_index)
@@ -217,7 +244,7 @@ def _earned(
         of_validators(outcomes.target_timely),
         of_validators(outcomes.head_timely),
         ideal,
-        attestation_penalties(spec, balance, totals.total_active_balance),
+        penalties,
         slashed,
     )
 
@@ -227,7 +254,7 @@ def _reported(
 ) -> tuple[Int64Array, BoolArray]:
     """The node's rewards where it lists a validator (n), else ``computed``; whether it does."""
     listed = answers.attestation_rewards
-    if len(listed.validator_index) == 0:
+    if listed is None or not len(listed):
         return computed, np.zeros(len(validators), dtype=np.bool_)
     at = np.searchsorted(listed.validator_index, validators)
     at = np.minimum(at, len(listed.validator_index) - 1)

@@ -19,7 +19,7 @@ from valmon_pipeline.chain.forks import Fork
 from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.validator_lookup import indices_of_pubkeys
-from valmon_pipeline.epoch.epoch_answers import EpochAnswers
+from valmon_pipeline.epoch.epoch_answers import PendingQueues
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class AppliedDeposit:
 
 
 def applied_deposits(
-    spec: ChainSpec, answers: EpochAnswers, events: Sequence[BlockEvent]
+    spec: ChainSpec,
+    epoch: int,
+    queues: PendingQueues,
+    registry: ValidatorRegistry,
+    events: Sequence[BlockEvent],
 ) -> Iterator[AppliedDeposit]:
-    """The deposits that the transition after the epoch credited, in the order of the queue.
+    """The deposits that the transition after ``epoch`` credited, in the order of the queue.
 
-    ``events`` are those of the epoch's blocks. A deposit that left the queue for a key that is in
-    no registry was invalid and credited nothing.
+    ``registry`` is that of the end of the epoch, ``events`` are those of its blocks. A deposit that
+    left the queue for a key that is not in the registry was invalid and credited nothing.
     """
-    queues = answers.queues
-    if queues is None:
-        return
-    end = spec.first_slot(answers.epoch + 1)
-    registry = answers.registry_at_end
+    end = spec.first_slot(epoch + 1)
     queued = [_entry(pending) for pending in queues.deposits_at_start]
     for event in events:
         if event.slot < end:
@@ -87,16 +87,19 @@ def _appended(spec: ChainSpec, registry: ValidatorRegistry, event: BlockEvent) -
 
 
 def applied_consolidations(
-    spec: ChainSpec, answers: EpochAnswers, events: Sequence[BlockEvent]
+    spec: ChainSpec,
+    epoch: int,
+    queues: PendingQueues,
+    registry: ValidatorRegistry,
+    events: Sequence[BlockEvent],
 ) -> Iterator[tuple[int, int]]:
-    """(source, target) of the consolidations that the transition carried out, in their order.
+    """(source, target) of the consolidations that the transition after ``epoch`` carried out, in
+    their order.
 
-    Those of slashed sources leave the queue without moving anything.
+    ``registry`` is that of the end of the epoch. Those of slashed sources leave the queue without
+    moving anything.
     """
-    queues = answers.queues
-    if queues is None:
-        return
-    end = spec.first_slot(answers.epoch + 1)
+    end = spec.first_slot(epoch + 1)
     queued = _pairs(queues.consolidations_at_start)
     queued += [
         (event.validator_index, event.target_index)
@@ -108,7 +111,6 @@ def applied_consolidations(
         and event.target_index is not None
     ]
     left = Counter(_pairs(queues.consolidations_at_end))
-    registry = answers.registry_at_end
     slashed = set(registry.validator_index[registry.slashed].tolist())
     for pair in queued:
         if left[pair]:

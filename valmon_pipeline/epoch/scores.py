@@ -40,12 +40,15 @@ def effectiveness_scores_frame(
     """Frame ``effectiveness_scores``: a row per watched validator that had any duty or reward.
 
     The other frames are those of the same epoch, as stored. A score is NULL where nothing was due,
-    or where the ideal reward is zero (an inactivity leak) or unknown. The percentile ranks are
-    those of the reward effectiveness: among the watched, and, where ``network`` is known, among
-    everybody and among those of the same band of effective balances. ``bands`` are those of the
-    rows of ``attestation_rewards``, masked where they are unknown.
+    where the ideal reward is zero (an inactivity leak), and where something that it goes by is not
+    known. The percentile ranks are those of the reward effectiveness: among the watched whose
+    reward is known, and, where ``network`` is known, among everybody and among those of the same
+    band of effective balances. ``bands`` are those of the rows of ``attestation_rewards``, masked
+    where they are unknown.
     """
-    proposers = proposer_duties["validator_index"].to_numpy(np.int64)
+    proposers = proposer_duties["validator_index"].to_numpy(np.int64, na_value=-1)
+    # A slot whose owner is not known may have been missed by anybody.
+    all_owned = bool((proposers >= 0).all())
     ours = np.isin(proposers, watched)
     proposed = (proposer_duties["outcome"] == "proposed").to_numpy(np.bool_)
     proposers, proposed = proposers[ours], proposed[ours]
@@ -72,8 +75,8 @@ def effectiveness_scores_frame(
     rewards = spread(
         attestation_rewards,
         reward_effectiveness(
-            attestation_rewards["total_reward"].to_numpy(np.int64),
-            attestation_rewards["ideal_total"].to_numpy(np.int64, na_value=0),
+            attestation_rewards["total_reward"].to_numpy(np.int64, na_value=0),
+            _where_known(attestation_rewards, "ideal_total"),
         ),
     )
     unknown = np.full(len(validators), np.nan)
@@ -98,11 +101,11 @@ def effectiveness_scores_frame(
             "attainable_effectiveness": spread(
                 attestation_rewards,
                 attainable_effectiveness(
-                    attestation_rewards["total_reward"].to_numpy(np.int64),
-                    attestation_rewards["attainable_total"].to_numpy(np.int64, na_value=0),
+                    attestation_rewards["total_reward"].to_numpy(np.int64, na_value=0),
+                    _where_known(attestation_rewards, "attainable_total"),
                 ),
             ),
-            "proposer_effectiveness": ratio(done, due),
+            "proposer_effectiveness": ratio(done, due) if all_owned else unknown,
             "sync_effectiveness": spread(
                 sync_duties,
                 ratio(
@@ -127,3 +130,10 @@ def effectiveness_scores_frame(
             "formula_version": np.full(len(validators), FORMULA_VERSION),
         },
     )
+
+
+def _where_known(attestation_rewards: pd.DataFrame, column: str) -> Int64Array:
+    """A column (n), gwei; 0, to which nothing has a ratio, where it or the reward is not known."""
+    values = attestation_rewards[column].to_numpy(np.int64, na_value=0)
+    known = attestation_rewards["total_reward"].notna().to_numpy(np.bool_)
+    return np.where(known, values, np.int64(0))

@@ -1,21 +1,25 @@
-"""What a seat of the sync committee earns in a block: computed, or as the node's rows imply."""
+"""What the seats of the sync committee earn in a block, and whose seats they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import numpy as np
 
 from valmon_pipeline.beacon.answers import SyncCommitteeRewards
+from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participant_reward, sync_participation
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 from valmon_pipeline.epoch.network_totals import NetworkTotals
 
 
-def seat_reward(spec: ChainSpec, answers: EpochAnswers, totals: NetworkTotals | None) -> int | None:
-    """Gwei per seat and block of the epoch; None if neither way tells."""
-    if totals is not None and totals.total_active_balance_at_start is not None:
+def seat_reward(spec: ChainSpec, answers: EpochAnswers, totals: NetworkTotals) -> int | None:
+    """Gwei per seat and block of the epoch: as the answers say, as computed, or as the node's rows
+    imply; None if nothing tells."""
+    if answers.seat_reward is not None:
+        return answers.seat_reward
+    if totals.total_active_balance_at_start is not None:
         return sync_participant_reward(spec, totals.total_active_balance_at_start)
     return reported_seat_reward(spec, answers)
 
@@ -26,8 +30,13 @@ def reported_seat_reward(spec: ChainSpec, answers: EpochAnswers) -> int | None:
     A member's reward is its net seats (signed minus missed) times the reward per seat, except where
     its balance ran out; the value that most rows agree on is taken.
     """
+    if answers.sync_committee is None:
+        return None
+    end = spec.first_slot(answers.epoch + 1)
     candidates = []
-    for slot, rewards in sync_rewards_of_epoch(spec, answers):
+    for slot, rewards in answers.sync_rewards.items():
+        if slot >= end:
+            continue
         members = sync_participation(spec, answers.sync_committee, [answers.blocks[slot]])
         net = members.participated - members.missed
         rows = np.flatnonzero(
@@ -41,9 +50,32 @@ def reported_seat_reward(spec: ChainSpec, answers: EpochAnswers) -> int | None:
     return int(values[counts.argmax()])
 
 
-def sync_rewards_of_epoch(
+def sync_committee_of_slot(spec: ChainSpec, answers: EpochAnswers, slot: int) -> Int64Array | None:
+    """The committee that signs in the block of a slot of the epoch, or of the first one of the next
+    epoch, which may begin another period; None where it is not known."""
+    period = spec.epochs_per_sync_committee_period
+    if spec.epoch_of(slot) // period != answers.epoch // period:
+        return None
+    return answers.sync_committee
+
+
+def sync_rewards_by_slot(
     spec: ChainSpec, answers: EpochAnswers
-) -> Iterator[tuple[int, SyncCommitteeRewards]]:
-    """Slot and rows of each block of the epoch itself, without the first one of the next."""
-    end = spec.first_slot(answers.epoch + 1)
-    return ((slot, rows) for slot, rows in answers.sync_rewards.items() if slot < end)
+) -> Mapping[int, SyncCommitteeRewards]:
+    """The rewards of each block from the first slot of the epoch to that of the next one, ascending
+    by slot: as the answers have them, else seats times the reward per seat, if that is in the
+    answers. Blocks of which neither is known are not in it."""
+    first, end = spec.first_slot(answers.epoch), spec.first_slot(answers.epoch + 1)
+    rewards = {}
+    for slot in answers.canonical.slot.tolist():
+        if slot == 0 or not first <= slot <= end:
+            continue
+        per_seat = answers.seat_reward_at_end if slot == end else answers.seat_reward
+        committee = sync_committee_of_slot(spec, answers, slot)
+        if slot in answers.sync_rewards:
+            rewards[slot] = answers.sync_rewards[slot]
+        elif per_seat is not None and committee is not None:
+            members = sync_participation(spec, committee, [answers.blocks[slot]])
+            net = members.participated - members.missed
+            rewards[slot] = SyncCommitteeRewards(members.validator_index, net * per_seat)
+    return rewards

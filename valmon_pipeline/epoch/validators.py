@@ -7,11 +7,12 @@ import pandas as pd
 
 from valmon_pipeline.chain.credentials import BLS_PREFIX, COMPOUNDING_PREFIX, EXECUTION_PREFIX
 from valmon_pipeline.chain.epochs import NEVER
+from valmon_pipeline.chain.life_cycles import UNPROVEN, existed, proven_status
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.spec import ChainSpec
-from valmon_pipeline.chain.status import ValidatorStatus, validator_status
+from valmon_pipeline.chain.status import validator_status
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
-from valmon_pipeline.frames.conform import conform
+from valmon_pipeline.frames.conform import conform, empty_frame
 
 # The first byte of the withdrawal credentials (consensus-specs, EIP-7251) to the contract's names.
 _CREDENTIAL_TYPES = {
@@ -22,32 +23,46 @@ _CREDENTIAL_TYPES = {
 
 
 def validator_snapshots_frame(spec: ChainSpec, answers: EpochAnswers) -> pd.DataFrame:
-    """Frame ``validator_snapshots``: the watched validators at the first slots of E and E+1."""
+    """Frame ``validator_snapshots``: the watched validators at the first slots of E and E+1.
+
+    Where a registry is not known, a later one shows who was there, and proves some statuses.
+    """
+    epoch, at_end = answers.epoch, answers.registry_at_end
     snapshots = [
-        _snapshot(
-            answers, answers.registry_at_start, spec.first_slot(answers.epoch), answers.epoch
-        ),
-        _snapshot(
-            answers, answers.registry_at_end, spec.first_slot(answers.epoch + 1), answers.epoch + 1
-        ),
+        _snapshot(spec, answers, answers.registry_at_start, at_end or answers.life_cycles, epoch),
+        _snapshot(spec, answers, at_end, answers.life_cycles, epoch + 1),
     ]
     return pd.concat(snapshots, ignore_index=True)
 
 
 def _snapshot(
-    answers: EpochAnswers, registry: ValidatorRegistry, slot: int, state_epoch: int
+    spec: ChainSpec,
+    answers: EpochAnswers,
+    registry: ValidatorRegistry | None,
+    later: ValidatorRegistry | None,
+    state_epoch: int,
 ) -> pd.DataFrame:
-    ours = np.isin(registry.validator_index, answers.watched)
-    names = np.array([status.value for status in ValidatorStatus])
+    """The state at the first slot of ``state_epoch``: its ``registry``, or what a later proves."""
+    if registry is not None:
+        status = np.ma.MaskedArray(validator_status(registry, state_epoch))
+        rows = np.isin(registry.validator_index, answers.watched)
+    elif later is not None:
+        registry = later
+        status = np.ma.masked_equal(proven_status(later, state_epoch), UNPROVEN)
+        rows = np.isin(later.validator_index, answers.watched) & existed(later, state_epoch)
+    else:
+        return empty_frame("validator_snapshots")
+    unknown = np.full(len(registry), registry is later)
+    count = int(rows.sum())
     return conform(
         "validator_snapshots",
         {
-            "epoch": np.full(int(ours.sum()), answers.epoch),
-            "slot": np.full(int(ours.sum()), slot),
-            "validator_index": registry.validator_index[ours],
-            "status": names[validator_status(registry, state_epoch)[ours]],
-            "balance": registry.balance[ours],
-            "effective_balance": registry.effective_balance[ours],
+            "epoch": np.full(count, answers.epoch),
+            "slot": np.full(count, spec.first_slot(state_epoch)),
+            "validator_index": registry.validator_index[rows],
+            "status": status[rows],
+            "balance": np.ma.array(registry.balance, mask=unknown)[rows],
+            "effective_balance": np.ma.array(registry.effective_balance, mask=unknown)[rows],
         },
     )
 

@@ -53,6 +53,12 @@ def conform(table: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(data, copy=False)
 
 
+def empty_frame(table: str) -> pd.DataFrame:
+    """The frame of ``table`` without a row: nothing is known, or nothing happened."""
+    nothing: list[Any] = []
+    return conform(table, dict.fromkeys(contract_of(table).columns, nothing))
+
+
 def _is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, bytes) or np.ndim(value) == 0
 

@@ -1,4 +1,5 @@
-"""What may be behind a change of balance that no answer of the node explains.
+"""What may be behind a change of balance that no answer of the node explains, or what was not
+answered.
 
 A class says what is known to have happened to that validator in that epoch and cannot be priced
 from the answers. Whatever has none is ``unexplained``: a mistake here, or a node that is wrong.
@@ -73,7 +74,6 @@ class ResidualEvidence:
     anything for a ``compounding`` validator, whose excess balance is queued too.
     """
 
-    attestation_unknown: BoolArray
     correlation_due: BoolArray
     consolidated: BoolArray
     switched: BoolArray
@@ -83,15 +83,15 @@ class ResidualEvidence:
 
 
 def residual_classes(
-    residual: Int64Array, evidence: ResidualEvidence, reached_zero: BoolArray
+    residual: Int64Array, evidence: ResidualEvidence, reached_zero: BoolArray, because: Int8Array
 ) -> Int8Array:
-    """The class of each residual (n) as ``ResidualClass.code``; -1 where it is 0."""
+    """The class of each residual (n) as ``ResidualClass.code``; -1 where it is 0.
+
+    ``because`` is the class of rows that lack a component, -1 elsewhere: it goes before the others.
+    """
     taken, added = residual < 0, residual > 0
     from_queue = added & (evidence.compounding | (residual >= evidence.minimum_deposit))
     conditions = {
-        # No attestation earns or costs as much as the smallest deposit.
-        ResidualClass.ATTESTATION_UNKNOWN: evidence.attestation_unknown
-        & (np.abs(residual) < evidence.minimum_deposit),
         ResidualClass.SLASHING_CORRELATION: evidence.correlation_due & taken,
         ResidualClass.CONSOLIDATION: evidence.consolidated,
         ResidualClass.COMPOUNDING_SWITCH: evidence.switched,
@@ -100,4 +100,5 @@ def residual_classes(
         ResidualClass.UNEXPLAINED: np.ones(len(residual), dtype=np.bool_),
     }
     codes = np.select(list(conditions.values()), [found.code for found in conditions])
-    return np.where(residual == 0, -1, codes).astype(np.int8)
+    known = np.where(residual == 0, -1, codes)
+    return np.where(because >= 0, because, known).astype(np.int8)

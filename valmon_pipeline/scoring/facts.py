@@ -45,8 +45,8 @@ FACT_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             *("epoch", "validator_index", "effective_balance"),
             *("total_reward", "ideal_total", "attainable_total"),
         ),
-        "sync_duties": ("validator_index", "due", "participated"),
-        "sync_rewards": ("validator_index", "reward", "ideal_reward"),
+        "sync_duties": ("epoch", "validator_index", "due", "participated"),
+        "sync_rewards": ("epoch", "validator_index", "reward", "ideal_reward"),
         "proposer_duties": ("epoch", "validator_index", "outcome"),
         "block_rewards": ("epoch", "proposer_index", "total", "outcome", "missed_estimate"),
         "validator_penalties": ("validator_index", "penalty_type", "penalty_gwei"),
@@ -149,44 +149,57 @@ def _add_miss_causes(sums: SumsByValidator, outcomes: pd.DataFrame) -> None:
 
 def _add_attestation_rewards(sums: SumsByValidator, rewards: pd.DataFrame) -> None:
     validators = _integers(rewards, "validator_index")
-    total = _integers(rewards, "total_reward")
+    total = rewards["total_reward"].to_numpy(np.int64, na_value=0)
     ideal = rewards["ideal_total"].to_numpy(np.int64, na_value=0)
-    scored = ideal > 0
+    known = rewards["total_reward"].notna().to_numpy(np.bool_)
+    scored = known & (ideal > 0)
     sums.add(
         validators,
         {
             "effective_balance_epochs": _integers(rewards, "effective_balance"),
             "reward": total,
+            "rewards_known": known.astype(np.int64),
             "ideal_reward": _maybe(rewards, "ideal_total"),
             "attainable_reward": _maybe(rewards, "attainable_total"),
             "scored_reward": np.where(scored, total, 0),
             "scored_ideal_reward": np.where(scored, ideal, 0),
-            "missed_reward": np.where(rewards["ideal_total"].notna(), ideal - total, 0),
+            "missed_reward": np.where(
+                known & rewards["ideal_total"].notna().to_numpy(np.bool_), ideal - total, 0
+            ),
         },
     )
 
 
 def _add_sync_committee(sums: SumsByValidator, duties: pd.DataFrame, rewards: pd.DataFrame) -> None:
+    due = _integers(duties, "due")
     sums.add(
         _integers(duties, "validator_index"),
         {
-            "sync_due": _integers(duties, "due"),
+            "sync_due": due,
             "sync_participated": _integers(duties, "participated"),
+            "sync_due_rewarded": np.where(_is_rewarded(duties, rewards), due, 0),
         },
     )
     sums.add(
         _integers(rewards, "validator_index"),
         {
-            "sync_reward": _integers(rewards, "reward"),
+            "sync_reward": rewards["reward"].to_numpy(np.int64, na_value=0),
             "sync_ideal_reward": _maybe(rewards, "ideal_reward"),
         },
     )
+
+
+def _is_rewarded(duties: pd.DataFrame, rewards: pd.DataFrame) -> BoolArray:
+    """Whether the sync reward of each row of ``duties`` (n) is known."""
+    known = rewards[rewards["reward"].notna()]
+    return np.isin(_pairs(duties, "validator_index"), _pairs(known, "validator_index"))
 
 
 def _add_proposals(
     sums: SumsByValidator, scores: pd.DataFrame, duties: pd.DataFrame, rewards: pd.DataFrame
 ) -> None:
     watched = _pairs(scores, "validator_index")
+    duties = duties[duties["validator_index"].notna()]
     duties = duties[np.isin(_pairs(duties, "validator_index"), watched)]
     proposed = (duties["outcome"] == "proposed").to_numpy(np.bool_)
     sums.add(
@@ -197,7 +210,14 @@ def _add_proposals(
         },
     )
     rewards = rewards[np.isin(_pairs(rewards, "proposer_index"), watched)]
-    sums.add(_integers(rewards, "proposer_index"), {"proposal_reward": _integers(rewards, "total")})
+    rewarded = (rewards["outcome"] == "proposed") & rewards["total"].notna()
+    sums.add(
+        _integers(rewards, "proposer_index"),
+        {
+            "proposal_reward": rewards["total"].to_numpy(np.int64, na_value=0),
+            "proposals_rewarded": rewarded.to_numpy(np.bool_).astype(np.int64),
+        },
+    )
     lost = rewards[(rewards["outcome"] != "proposed").to_numpy(np.bool_)]
     sums.add(
         _integers(lost, "proposer_index"),
@@ -215,12 +235,16 @@ def _add_penalties(sums: SumsByValidator, penalties: pd.DataFrame) -> None:
 
 
 def _add_ledger(sums: SumsByValidator, ledger: pd.DataFrame) -> None:
-    unexplained = _integers(ledger, "residual") != 0
+    residual = ledger["residual"].to_numpy(np.int64, na_value=0)
     sums.add(
         _integers(ledger, "validator_index"),
         {
-            **{f"ledger_{name}": _integers(ledger, name) for name in LEDGER_SUMS},
-            "ledger_residual_rows": unexplained.astype(np.int64),
+            **{
+                f"ledger_{name}": ledger[name].to_numpy(np.int64, na_value=0)
+                for name in LEDGER_SUMS
+            },
+            "ledger_residual_rows": (residual != 0).astype(np.int64),
+            "ledger_unknown_rows": ledger["residual"].isna().to_numpy(np.bool_).astype(np.int64),
         },
     )
 

@@ -75,6 +75,9 @@ def one_by_one(computed: Computed, epoch: int, members: set[int]) -> dict[str, A
         frame = tables[table]
         return frame[frame[validator].isin(members)].to_dict("records")
 
+    def summed(values: list[Any]) -> int:
+        return sum(value for value in values if not pd.isna(value))
+
     def known(values: list[Any]) -> int | None:
         return None if any(pd.isna(value) for value in values) else sum(values)
 
@@ -110,7 +113,8 @@ def one_by_one(computed: Computed, epoch: int, members: set[int]) -> dict[str, A
         ),
         "attestation_effectiveness_weight": sum(balances[row["validator_index"]] for row in judged),
         "effective_balance_epochs": sum(balances.values()),
-        "reward": sum(row["total_reward"] for row in rewards),
+        "reward": summed([row["total_reward"] for row in rewards]),
+        "rewards_known": sum(not pd.isna(row["total_reward"]) for row in rewards),
         "ideal_reward": known([row["ideal_total"] for row in rewards]),
         "attainable_reward": known([row["attainable_total"] for row in rewards]),
         "scored_reward": sum(row["total_reward"] for row in scored),
@@ -120,11 +124,21 @@ def one_by_one(computed: Computed, epoch: int, members: set[int]) -> dict[str, A
         "cost": known([row["cost"] for row in outcomes]),
         "sync_due": sum(row["due"] for row in sync),
         "sync_participated": sum(row["participated"] for row in sync),
-        "sync_reward": sum(row["reward"] for row in sync_rewards),
+        "sync_reward": summed([row["reward"] for row in sync_rewards]),
+        "sync_due_rewarded": sum(
+            duty["due"]
+            for duty in sync
+            for reward in sync_rewards
+            if reward["validator_index"] == duty["validator_index"]
+            and not pd.isna(reward["reward"])
+        ),
         "sync_ideal_reward": known([row["ideal_reward"] for row in sync_rewards]),
         "proposals_due": len(proposals),
         "proposals_proposed": sum(row["outcome"] == "proposed" for row in proposals),
-        "proposal_reward": sum(row["total"] for row in blocks),
+        "proposal_reward": summed([row["total"] for row in blocks]),
+        "proposals_rewarded": sum(
+            row["outcome"] == "proposed" and not pd.isna(row["total"]) for row in blocks
+        ),
         "proposal_missed_estimate": known(
             [row["missed_estimate"] for row in blocks if row["outcome"] != "proposed"]
         ),
@@ -140,10 +154,13 @@ def one_by_one(computed: Computed, epoch: int, members: set[int]) -> dict[str, A
             for kind in PENALTY_TYPES
         },
         **{
-            f"ledger_{name}": sum(row[name] for row in ledger)
+            f"ledger_{name}": summed([row[name] for row in ledger])
             for name in (*COMPONENTS, "full_withdrawals", "residual")
         },
-        "ledger_residual_rows": sum(row["residual"] != 0 for row in ledger),
+        "ledger_residual_rows": sum(
+            not pd.isna(row["residual"]) and row["residual"] != 0 for row in ledger
+        ),
+        "ledger_unknown_rows": sum(pd.isna(row["residual"]) for row in ledger),
         **{name: sum(row[name] for row in ledger) for name in BALANCES},
     }
 

@@ -44,6 +44,7 @@ def few(true_node_url: str) -> Computed:
 
 def scores_of(computed: Computed, answers: EpochAnswers) -> NetworkScores:
     blocks = [answers.blocks[slot] for slot in answers.canonical.slot.tolist()]
+    assert answers.committees is not None
     outcomes = attestation_outcomes(
         computed.spec, answers.epoch, answers.committees, answers.canonical, blocks
     )
@@ -56,6 +57,7 @@ def scores_of(computed: Computed, answers: EpochAnswers) -> NetworkScores:
 def unreported(answers: EpochAnswers) -> EpochAnswers:
     """The same, as if the node had not been asked for anybody's rewards."""
     nothing = np.zeros(0, dtype=np.int64)
+    assert answers.attestation_rewards is not None
     rewards = replace(
         answers.attestation_rewards,
         validator_index=nothing,
@@ -85,10 +87,12 @@ def test_the_distribution_is_that_of_the_rewards_that_the_node_reports(
     for epoch in QUIET_EPOCHS:
         reported = devnet().attestation_rewards(epoch)
         row = few.frames[epoch].tables["network_epochs"].iloc[0]
+        at_end = everybody.answers[epoch].registry_at_end
+        assert at_end is not None
         registry = dict(
             zip(
-                everybody.answers[epoch].registry_at_end.validator_index.tolist(),
-                everybody.answers[epoch].registry_at_end.effective_balance.tolist(),
+                at_end.validator_index.tolist(),
+                at_end.effective_balance.tolist(),
                 strict=True,
             )
         )

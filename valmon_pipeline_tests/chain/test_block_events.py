@@ -220,8 +220,55 @@ def test_what_the_registry_does_not_show_is_unknown() -> None:
     )
     found = events(operations, nobody, nobody)
     assert [(event.effective, event.amount) for event in found] == [
+        (None, None),
+        (None, None),
+        (None, None),
         (True, 1),
-        (None, None),
-        (None, None),
-        (None, None),
     ]
+
+
+BUSY = Operations(
+    withdrawals=(Withdrawal(0, 5), Withdrawal(1, 6)),
+    proposer_slashings=(1,),
+    deposits=(Deposit(key(0), credentials(1), ETH, bytes(96)),),
+    voluntary_exits=(0,),
+    deposit_requests=(Deposit(key(2), credentials(1), ETH, bytes(96)),),
+    withdrawal_requests=(WithdrawalRequest(ADDRESS, key(0), ETH),),
+    consolidation_requests=(ConsolidationRequest(ADDRESS, key(1), key(0)),),
+)
+COLUMNS = ("event_type", "validator_index", "target_index", "amount", "effective", "pubkey")
+
+
+@pytest.mark.parametrize("lacking", ["before", "after", "both", "all"])
+def test_events_without_a_registry_say_less_and_nothing_else(lacking: str) -> None:
+    before = validators(3, prefix=2, withdrawable=[38, 300, NEVER], exit_epoch=[30, NEVER, NEVER])
+    after = validators(3, prefix=2, withdrawable=[38, 300, NEVER], exit_epoch=[30, 45, NEVER])
+    # One more has come since, and that the third was there already is not proven.
+    later = validators(
+        4, prefix=2, withdrawable=[38, 300, NEVER, NEVER], eligibility=[0, 0, 50, 60]
+    )
+    full = {
+        (event.slot, event.position): event
+        for event in block_events(MINIMAL, [block(FIRST + 3, BUSY)], before, after)
+    }
+    found = block_events(
+        MINIMAL,
+        [block(FIRST + 3, BUSY)],
+        before if lacking == "after" else None,
+        after if lacking == "before" else None,
+        None if lacking == "all" else later,
+    )
+    assert len(found) == len(full) - (2 if lacking == "all" else 0)
+    for event in found:
+        complete = full[event.slot, event.position]
+        for name in COLUMNS:
+            assert getattr(event, name) in (None, getattr(complete, name)), (event, name)
+    assert [event.effective for event in found].count(None) >= 2
+
+
+def test_a_block_without_its_withdrawals_numbers_the_others_alike() -> None:
+    known = validators(3, prefix=2)
+    full = events(BUSY, known, known)
+    blinded = events(replace(BUSY, withdrawals=()), known, known)
+    assert blinded == full[: len(blinded)]
+    assert len(blinded) == len(full) - 2

@@ -37,11 +37,11 @@ def test_rows_with_the_same_key_are_found_in_any_order() -> None:
 
 
 def test_null_in_a_required_column_is_found() -> None:
-    frame = sample_frame("blocks", rows=3)
+    frame = sample_frame("network_outcomes", rows=3)
     frame.loc[1, "status"] = None
-    (violation,) = violations("blocks", frame)
+    (violation,) = violations("network_outcomes", frame)
     assert (violation.column, violation.rule) == ("status", "must not be NULL")
-    assert violation.examples == ({"epoch": 7, "slot": 1, "status": None},)
+    assert violation.examples == ({"epoch": 7, "outcome": 1, "status": None},)
 
 
 def test_a_wrong_type_is_told_once_and_not_as_failed_checks() -> None:

@@ -60,6 +60,7 @@ def filled(database_url: str, recorded_node_url: str) -> Iterator[Warehouse]:
         )
         warehouse.replace_table("validator_labels", labels())
         registry = computed.answers[EPOCHS[-1]].registry_at_end
+        assert registry is not None
         warehouse.replace_table("validators", validators_frame(registry))
         for epoch in EPOCHS:
             warehouse.replace_epoch(epoch, computed.frames[epoch].tables)

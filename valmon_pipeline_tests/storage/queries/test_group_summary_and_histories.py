@@ -185,7 +185,9 @@ def fill(warehouse: Warehouse, labels: pd.DataFrame) -> Warehouse:
             **sync(epoch, [0] if epoch == 9 else []),
             **{name: nothing(name) for name in ("validator_penalties", "balance_ledger")},
         }
-        summaries = epoch_summaries_frame(epoch, frames, labels)
+        summaries = epoch_summaries_frame(
+            epoch, frames, labels, np.unique(frames["validator_snapshots"]["validator_index"])
+        )
         warehouse.replace_epoch(epoch, frames | {"epoch_summaries": summaries})
     return warehouse
 

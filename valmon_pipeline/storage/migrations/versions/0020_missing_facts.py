@@ -120,7 +120,7 @@ def downgrade() -> None:
             op.alter_column(table, column, nullable=False, schema=schema)
     _allow_classes(schema, CLASSES)
     for table in SUMMED_UP:
-        for name in (*reversed(COUNTS_OF_KNOWN), "ledger_unknown_rows"):
+        for name in (*COUNTS_OF_KNOWN, "ledger_unknown_rows"):
             op.drop_column(table, name, schema=schema)
     op.drop_column("network_epochs", "missing_facts", schema=schema)
     op.drop_table("fact_sources", schema=schema)
