@@ -20,7 +20,7 @@ from valmon_pipeline.beacon.answers import AttestationRewards, SyncCommitteeRewa
 from valmon_pipeline.chain.attestations import AttestationOutcomes
 from valmon_pipeline.chain.blocks import Block
 from valmon_pipeline.chain.outcome_rewards import OutcomeRewards, attestation_rewards_of_outcomes
-from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
+from valmon_pipeline.chain.registry import BoolArray, Int64Array, ValidatorRegistry
 from valmon_pipeline.chain.rewards import is_inactivity_leak, total_active_balance
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participant_reward, sync_participation
@@ -61,8 +61,8 @@ def settle_rounding(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers:
     ):
         return answers
     movements = epoch_movements(spec, answers)
-    residual = movements.residual
-    rounded = (residual != 0) & (np.abs(residual) <= _MOST_BY_ROUNDING)
+    residual, unproved = movements.residual, movements.unknown.any
+    rounded = (residual != 0) & (np.abs(residual) <= _MOST_BY_ROUNDING) & ~unproved
     at = np.searchsorted(previous.validator_index, movements.validator_index)
     known = np.append(previous.validator_index, -1)[at] == movements.validator_index
     rows = np.flatnonzero(rounded & known)
@@ -71,9 +71,13 @@ def settle_rounding(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers:
     # Which component was rounded up cannot be told; only their sum is used.
     corrected = previous.target.copy()
     corrected[at[rows]] += residual[rows]
+    # What no balance proves of a node that rounds is not known.
+    doubtful = np.zeros(len(previous), dtype=np.bool_)
+    doubtful[at[unproved & known]] = True
+    settled_previous = _rows_of(replace(previous, target=corrected), ~doubtful)
     return replace(
         answers,
-        previous_attestation_rewards=replace(previous, target=corrected),
+        previous_attestation_rewards=settled_previous,
         sources=_with(
             answers.sources,
             replace(
@@ -85,6 +89,20 @@ def settle_rounding(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers:
                 ),
             ),
         ),
+    )
+
+
+def _rows_of(rewards: AttestationRewards, rows: BoolArray) -> AttestationRewards:
+    """The rewards of some validators (n); the ideal rows stay."""
+    known = rewards.inactivity_known
+    return replace(
+        rewards,
+        validator_index=rewards.validator_index[rows],
+        source=rewards.source[rows],
+        target=rewards.target[rows],
+        head=rewards.head[rows],
+        inactivity=rewards.inactivity[rows],
+        inactivity_known=None if known is None else known[rows],
     )
 
 
@@ -102,7 +120,7 @@ def _settle_attestation_rewards(spec: ChainSpec, answers: EpochAnswers) -> Epoch
         answers.epoch,
         outcomes,
         registry,
-        slashed_when_rewarded(spec, answers),
+        slashed_when_rewarded(spec, answers, registry),
         total_active_balance(spec, registry, answers.epoch + 1),
         inactivity_leak=is_inactivity_leak(spec, answers.epoch, finality),
     )
@@ -177,7 +195,7 @@ def _without_contradicted_rewards(
     if reported is None or finality is None or is_inactivity_leak(spec, answers.epoch, finality):
         return answers
     slashed = registry.validator_index[
-        slashed_when_rewarded(spec, answers) | (registry.effective_balance == 0)
+        slashed_when_rewarded(spec, answers, registry) | (registry.effective_balance == 0)
     ]
     judged = np.setdiff1d(np.intersect1d(answers.watched, reported.validator_index), slashed)
     rows, timely = _duty_rows(outcomes, judged)

@@ -223,16 +223,6 @@ class EpochReader:
                     leak=leak,
                 )
             )
-            previous_task = tasks.create_task(
-                self._rewards.attestations(
-                    Fact.PREVIOUS_ATTESTATION_REWARDS,
-                    epoch - 1,
-                    existed,
-                    window,
-                    everyone=self._watch.network,
-                    leak=leak,
-                )
-            )
             computed = self._computed_rewards(epoch, at_start, at_end) if whole else None
             blocks_task = tasks.create_task(
                 self._rewards.blocks(
@@ -247,6 +237,15 @@ class EpochReader:
             )
             seats_task = tasks.create_task(self._seat_rewards(epoch, window, seats, watched, whole))
             network_task = tasks.create_task(self._network(epoch, window))
+        # Not beside the others: what refuses this epoch's rewards is not asked for the last one's.
+        previous = await self._rewards.attestations(
+            Fact.PREVIOUS_ATTESTATION_REWARDS,
+            epoch - 1,
+            existed,
+            window,
+            everyone=self._watch.network,
+            leak=leak,
+        )
         answers = EpochAnswers(
             epoch=epoch,
             node=client.name,
@@ -266,7 +265,7 @@ class EpochReader:
             block_rewards=blocks_task.result(),
             sync_rewards={},
             finalized_epoch_at_transition=finality,
-            previous_attestation_rewards=previous_task.result(),
+            previous_attestation_rewards=previous,
             life_cycles=life_cycles,
             seat_reward=seats_task.result()[0],
             seat_reward_at_end=seats_task.result()[1],

@@ -23,6 +23,7 @@ from valmon_pipeline.errors import (
     ChainChangedError,
     ChainRuleViolationError,
     ObjectUnavailableError,
+    RefusalKind,
     RequestRefusedError,
     UnsupportedForkError,
 )
@@ -35,7 +36,7 @@ REFUSALS: Final = (BeaconApiError, ChainRuleViolationError, UnsupportedForkError
 """What a source refuses with. A chain that changed meanwhile is no refusal: the epoch is read
 again."""
 _REFUSALS_IN_A_ROW: Final = 3
-_REST_EPOCHS: Final = 64
+_REST_CLIMBS: Final = 64
 _PROBE_SECONDS: Final = 5.0
 _REASON_LENGTH: Final = 300
 
@@ -58,8 +59,8 @@ class Ladder:
 
     client: BeaconClient
     taken: dict[Fact, FactSource] = field(default_factory=dict)
-    _refused: Counter[tuple[Fact, str]] = field(default_factory=Counter)
-    _rests: Counter[tuple[Fact, str]] = field(default_factory=Counter)
+    _refused: Counter[str] = field(default_factory=Counter)
+    _rests: Counter[str] = field(default_factory=Counter)
 
     def begin(self) -> None:
         """Forget the sources of the epoch before."""
@@ -78,7 +79,7 @@ class Ladder:
         """
         reasons: list[str] = []
         contradiction: ChainRuleViolationError | None = None
-        for source in self._in_order(fact, sources):
+        for source in self._in_order(sources):
             with captured_nodes() as nodes:
                 try:
                     value = await source.ask()
@@ -88,11 +89,11 @@ class Ladder:
                     await self._require_answering(error)
                     if isinstance(error, ChainRuleViolationError):
                         contradiction = error
-                    self._count_refusal(fact, source.name)
+                    self._count_refusal(source.name, error)
                     reasons.append(f"{source.name}: {_reason(error)}")
                     logger.info("no %s from %s: %s", fact.value, source.name, error)
                     continue
-            self._refused[fact, source.name] = 0
+            self._refused[source.name] = 0
             kept = ", ".join(sorted(nodes))
             self.know(
                 fact,
@@ -116,17 +117,19 @@ class Ladder:
         """Enter why a fact is not known."""
         self.taken[fact] = FactSource(fact, None, None, reason)
 
-    def _in_order(self, fact: Fact, sources: Sequence[Source[T]]) -> list[Source[T]]:
+    def _in_order(self, sources: Sequence[Source[T]]) -> list[Source[T]]:
         """The sources as they were given, those that rest behind the others."""
-        resting = {source.name for source in sources if self._rests[fact, source.name] > 0}
+        resting = {source.name for source in sources if self._rests[source.name] > 0}
         for name in resting:
-            self._rests[fact, name] -= 1
+            self._rests[name] -= 1
         return sorted(sources, key=lambda source: source.name in resting)
 
-    def _count_refusal(self, fact: Fact, name: str) -> None:
-        self._refused[fact, name] += 1
-        if self._refused[fact, name] % _REFUSALS_IN_A_ROW == 0:
-            self._rests[fact, name] = _REST_EPOCHS
+    def _count_refusal(self, name: str, error: Exception) -> None:
+        """A source rests after refusals in a row, one that the client does not have at once."""
+        self._refused[name] += 1
+        missing = getattr(error, "kind", None) is RefusalKind.NO_SUCH_ROUTE
+        if missing or self._refused[name] % _REFUSALS_IN_A_ROW == 0:
+            self._rests[name] = _REST_CLIMBS
 
     async def _require_answering(self, error: Exception) -> None:
         """A request that got no answer is a refusal only if the node answers others."""
