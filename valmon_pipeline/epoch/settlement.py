@@ -28,12 +28,11 @@ from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 from valmon_pipeline.epoch.facts import Fact, FactSource
 from valmon_pipeline.epoch.movements import epoch_movements
 from valmon_pipeline.epoch.network_totals import slashed_when_rewarded
+from valmon_pipeline.epoch.source_names import SourceName
 
 _COMPONENTS: Final = ("source", "target", "head", "inactivity")
 _MOST_BY_ROUNDING: Final = len(_COMPONENTS)
 """Gwei by which a total of rounded components can differ from one of floored ones."""
-_BY_SPECIFICATION: Final = "specification: outcomes and registry"
-_SEATS_BY_SPECIFICATION: Final = "specification: seats and total active balance"
 
 
 def settled(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers:
@@ -129,7 +128,7 @@ def _settle_attestation_rewards(spec: ChainSpec, answers: EpochAnswers) -> Epoch
     source = _source(answers, Fact.ATTESTATION_REWARDS) or FactSource(
         Fact.ATTESTATION_REWARDS, None
     )
-    source = replace(source, source=_BY_SPECIFICATION)
+    source = replace(source, source=SourceName.OUTCOMES.value)
     if reported is not None:
         source = _held_against(source, rewards, reported)
     return replace(answers, attestation_rewards=rewards, sources=_with(answers.sources, source))
@@ -260,7 +259,7 @@ def _settle_sync_rewards(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers
                 Fact.SYNC_REWARDS, None, None, f"unknown for slots {unknown[:5]}: {reason}"
             )
         elif answers.whole_registry or known is None:
-            found = FactSource(Fact.SYNC_REWARDS, _SEATS_BY_SPECIFICATION, answers.node)
+            found = FactSource(Fact.SYNC_REWARDS, SourceName.SEATS.value, answers.node)
         else:
             found = known
         sources = _with(sources, found)

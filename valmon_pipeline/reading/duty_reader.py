@@ -18,8 +18,9 @@ from valmon_pipeline.chain.committees import Committees
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.epoch.facts import Fact, FactSource
+from valmon_pipeline.epoch.source_names import SourceName
 from valmon_pipeline.errors import ChainRuleViolationError
-from valmon_pipeline.reading.ladder import Ladder, Source
+from valmon_pipeline.reading.ladder import Ladder, sources_of
 from valmon_pipeline.reading.state_reader import StateReader
 from valmon_pipeline.reading.window_reader import Window
 
@@ -80,15 +81,15 @@ class DutyReader:
             found = await self._states.committees(epoch, self._head_epoch, window)
             return found, await judge(found)
 
-        found = await self._ladder.climb(
+        sources = sources_of(
             Fact.COMMITTEES,
-            [
-                Source("states/head/committees", lambda: of_state("head")),
-                Source("states/{slot}/committees", lambda: of_state(spec.first_slot(epoch))),
-                Source("shuffling of debug/beacon/states/{slot}", shuffled),
-            ],
-            may_contradict=False,
+            {
+                SourceName.HEAD_COMMITTEES: lambda: of_state("head"),
+                SourceName.COMMITTEES: lambda: of_state(spec.first_slot(epoch)),
+                SourceName.SHUFFLING: shuffled,
+            },
         )
+        found = await self._ladder.climb(Fact.COMMITTEES, sources, may_contradict=False)
         for kept in [one for one in self._committees if not epoch - 2 < one < epoch + 2]:
             del self._committees[kept]
         if found is not None:
@@ -123,11 +124,14 @@ class DutyReader:
 
         found = await self._ladder.climb(
             Fact.SYNC_COMMITTEE,
-            [
-                Source("states/head/sync_committees", lambda: of_state("head")),
-                Source("states/{slot}/sync_committees", lambda: of_state(spec.first_slot(epoch))),
-                Source("debug/beacon/states/{slot}", of_whole_state),
-            ],
+            sources_of(
+                Fact.SYNC_COMMITTEE,
+                {
+                    SourceName.HEAD_SYNC_COMMITTEE: lambda: of_state("head"),
+                    SourceName.SYNC_COMMITTEE: lambda: of_state(spec.first_slot(epoch)),
+                    SourceName.STATE: of_whole_state,
+                },
+            ),
             may_contradict=False,
         )
         if found is not None:
@@ -158,7 +162,7 @@ class DutyReader:
         spec = self._spec
         from_blocks = _proposers_of_blocks(spec, epoch, window)
         if from_blocks is not None:
-            self._ladder.know(Fact.PROPOSERS, "blocks")
+            self._ladder.know(Fact.PROPOSERS, SourceName.PROPOSERS_IN_BLOCKS.value)
             return from_blocks
 
         async def asked() -> ProposerDuties:
@@ -175,10 +179,10 @@ class DutyReader:
 
         return await self._ladder.climb(
             Fact.PROPOSERS,
-            [
-                Source("validator/duties/proposer/{epoch}", asked),
-                Source("debug/beacon/states/{slot}", of_state),
-            ],
+            sources_of(
+                Fact.PROPOSERS,
+                {SourceName.PROPOSER_DUTIES: asked, SourceName.STATE: of_state},
+            ),
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -31,6 +32,7 @@ from valmon_pipeline.epoch.epoch_answers import EpochAnswers, PendingQueues
 from valmon_pipeline.epoch.facts import Fact
 from valmon_pipeline.epoch.movements import has_correlation_penalties, has_queue_effects
 from valmon_pipeline.epoch.settlement import settle_rounding, settled
+from valmon_pipeline.epoch.source_names import SourceName
 from valmon_pipeline.errors import (
     ChainChangedError,
     EpochNotFinalError,
@@ -40,7 +42,7 @@ from valmon_pipeline.errors import (
 )
 from valmon_pipeline.reading.computed_block_rewards import computed_block_rewards
 from valmon_pipeline.reading.duty_reader import DutyReader
-from valmon_pipeline.reading.ladder import Ladder, Source
+from valmon_pipeline.reading.ladder import Ladder, Source, sources_of
 from valmon_pipeline.reading.registries import RegistryReader, resolve_watched
 from valmon_pipeline.reading.registry_bounds import require_known
 from valmon_pipeline.reading.rewards_reader import RewardsReader
@@ -297,7 +299,7 @@ class EpochReader:
         await self._windows.know(self.client.shelf.blocks())
         window = await self._windows.read(spec.first_slot(epoch), spec.last_slot(epoch + 1))
         self.client.shelf.canonical = window.roots
-        ladder.know(Fact.BLOCKS, "blocks/{block}")
+        ladder.know(Fact.BLOCKS, SourceName.BLOCKS.value)
         if any(block.operations.withdrawals is None for block in window.blocks.values()):
             ladder.miss(Fact.WITHDRAWALS, "blocks could only be read blinded")
         return window
@@ -321,7 +323,7 @@ class EpochReader:
             return (await self.client.finality_checkpoints(slot)).finalized.epoch
 
         return await self._ladder.climb(
-            Fact.FINALITY, [Source("states/{slot}/finality_checkpoints", asked)]
+            Fact.FINALITY, sources_of(Fact.FINALITY, {SourceName.FINALITY: asked})
         )
 
     def _watched(
@@ -343,7 +345,7 @@ class EpochReader:
             return None if found is None else found[0]
 
         return Source(
-            "specification: votes of both epochs",
+            SourceName.VOTES,
             lambda: computed_block_rewards(
                 self.spec, epoch, self._windows, committees_of, at_start, at_end
             ),
@@ -372,7 +374,10 @@ class EpochReader:
             return None
         return await self._ladder.climb(
             Fact.NETWORK_STATE,
-            [Source("debug/beacon/states/{slot}", lambda: self._states.network(epoch, window))],
+            sources_of(
+                Fact.NETWORK_STATE,
+                {SourceName.STATE: lambda: self._states.network(epoch, window)},
+            ),
         )
 
     async def _with_queues(self, answers: EpochAnswers, window: Window) -> EpochAnswers:
@@ -381,21 +386,19 @@ class EpochReader:
         if has_correlation_penalties(self.spec, answers) and self._watch.network_state:
             sums = await ladder.climb(
                 Fact.SLASHED_BALANCE,
-                [
-                    Source(
-                        "debug/beacon/states/{slot}",
-                        lambda: self._states.slashing_sums(epoch, window),
-                    )
-                ],
+                sources_of(
+                    Fact.SLASHED_BALANCE,
+                    {SourceName.STATE: lambda: self._states.slashing_sums(epoch, window)},
+                ),
             )
             answers = replace(answers, slashing_sums=sums)
         if has_queue_effects(self.spec, answers):
-            sources = [Source("states/{slot}/pending_*", lambda: self._queues(epoch))]
+            asks: dict[SourceName, Callable[[], Awaitable[PendingQueues]]] = {
+                SourceName.QUEUES: lambda: self._queues(epoch)
+            }
             if self._watch.network_state or answers.whole_registry:
-                sources.append(
-                    Source("debug/beacon/states/{slot}", lambda: self._states.queues(epoch, window))
-                )
-            queues = await ladder.climb(Fact.PENDING_QUEUES, sources)
+                asks[SourceName.STATE] = lambda: self._states.queues(epoch, window)
+            queues = await ladder.climb(Fact.PENDING_QUEUES, sources_of(Fact.PENDING_QUEUES, asks))
             answers = replace(answers, queues=queues)
         asked_now = (Fact.SLASHED_BALANCE, Fact.PENDING_QUEUES)
         added = tuple(ladder.taken[fact] for fact in asked_now if fact in ladder.taken)

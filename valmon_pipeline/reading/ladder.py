@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from valmon_pipeline.beacon.captured_answers import captured_nodes
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.epoch.facts import Fact, FactSource
+from valmon_pipeline.epoch.source_names import LADDERS, SourceName
 from valmon_pipeline.errors import (
     BeaconApiError,
     BeaconUnreachableError,
@@ -45,8 +46,21 @@ _REASON_LENGTH: Final = 300
 class Source(Generic[T]):
     """One way to a fact. ``name`` is what is stored, ``ask`` gives the fact or raises."""
 
-    name: str
+    name: SourceName
     ask: Callable[[], Awaitable[T]]
+
+
+def sources_of(
+    fact: Fact, asks: Mapping[SourceName, Callable[[], Awaitable[T]]]
+) -> list[Source[T]]:
+    """Return the sources of ``fact`` that ``asks`` has, in the order of its ladder.
+
+    Raises:
+        ValueError: a name is not on the ladder of the fact.
+    """
+    if strange := asks.keys() - set(LADDERS[fact]):
+        raise ValueError(f"{sorted(strange)} are no sources of {fact.value}")
+    return [Source(name, asks[name]) for name in LADDERS[fact] if name in asks]
 
 
 @dataclass(slots=True)
@@ -90,14 +104,14 @@ class Ladder:
                     if isinstance(error, ChainRuleViolationError):
                         contradiction = error
                     self._count_refusal(source.name, error)
-                    reasons.append(f"{source.name}: {_reason(error)}")
+                    reasons.append(f"{source.name}: {reason_of(error)}")
                     logger.info("no %s from %s: %s", fact.value, source.name, error)
                     continue
             self._refused[source.name] = 0
             kept = ", ".join(sorted(nodes))
             self.know(
                 fact,
-                f"kept {source.name}" if kept else source.name,
+                f"kept {source.name}" if kept else source.name.value,
                 node=kept or self.client.name,
                 reason="; ".join(reasons) or None,
             )
@@ -142,8 +156,8 @@ class Ladder:
                 raise error from None
 
 
-def _reason(error: Exception) -> str:
-    """Why a source gave nothing: the node's status and words, or the error."""
+def reason_of(error: Exception) -> str:
+    """Return why a source gave nothing: the node's status and words, or the error."""
     if isinstance(error, ObjectUnavailableError | RequestRefusedError) and error.status:
         said = f" ({error.said})" if error.said else ""
         return f"HTTP {error.status}{said}"

@@ -12,7 +12,8 @@ from valmon_pipeline.beacon.validator_ids import EVERYONE
 from valmon_pipeline.chain.registry import Int64Array, ValidatorRegistry
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.epoch.facts import Fact, FactSource
-from valmon_pipeline.reading.ladder import Ladder, Source
+from valmon_pipeline.epoch.source_names import SourceName
+from valmon_pipeline.reading.ladder import Ladder, sources_of
 from valmon_pipeline.reading.registry_bounds import require_whole
 
 
@@ -38,7 +39,7 @@ class RegistryReader:
             return registry
         found = await self._ladder.climb(
             fact,
-            [Source("states/{slot}/validators", lambda: self._asked(slot, whole))],
+            sources_of(fact, {SourceName.REGISTRY: lambda: self._asked(slot, whole)}),
         )
         if found is not None:
             self._kept[slot, whole] = found, self._ladder.taken[fact]
@@ -49,13 +50,16 @@ class RegistryReader:
         if whole not in self._head:
             found = await self._ladder.climb(
                 Fact.LIFE_CYCLES,
-                [Source("states/head/validators", lambda: self._asked("head", whole))],
+                sources_of(
+                    Fact.LIFE_CYCLES,
+                    {SourceName.HEAD_REGISTRY: lambda: self._asked("head", whole)},
+                ),
             )
             if found is None:
                 return None
             self._head[whole] = found
         else:
-            self._ladder.know(Fact.LIFE_CYCLES, "states/head/validators")
+            self._ladder.know(Fact.LIFE_CYCLES, SourceName.HEAD_REGISTRY.value)
         return self._head[whole]
 
     def forget_before(self, slot: int) -> None:

@@ -27,7 +27,8 @@ from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participation
 from valmon_pipeline.epoch.facts import Fact, FactSource
 from valmon_pipeline.epoch.rewards import neighbours
-from valmon_pipeline.reading.ladder import Ladder, Source
+from valmon_pipeline.epoch.source_names import SourceName
+from valmon_pipeline.reading.ladder import Ladder, Source, sources_of
 from valmon_pipeline.reading.state_reader import StateReader
 from valmon_pipeline.reading.window_reader import Window
 
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 MANY_VALIDATORS: Final = 500
 """From so many on all rewards are asked for: some clients compare a list with the whole registry,
 entry by entry."""
-_SEAT_REWARDS: Final = "rewards/sync_committee/{root}"
 _BLOCKS_FOR_A_SEAT: Final = 3
 """Blocks that are asked for what a seat earns before it is taken for unknown."""
 
@@ -99,15 +99,16 @@ class RewardsReader:
             )
             return rewards
         wanted = EVERYONE if everyone or len(watched) > MANY_VALIDATORS else watched
-        reported = Source(
-            "rewards/attestations/{epoch}", lambda: self._client.attestation_rewards(epoch, wanted)
+        sources = sources_of(
+            fact,
+            {
+                SourceName.ATTESTATION_REWARDS: lambda: self._client.attestation_rewards(
+                    epoch, wanted
+                ),
+                SourceName.PARTICIPATION: lambda: self._states.attestation_rewards(epoch, window),
+            },
         )
-        computed = Source(
-            "participation of debug/beacon/states/{slot}",
-            lambda: self._states.attestation_rewards(epoch, window),
-        )
-        sources = [computed, reported] if leak else [reported, computed]
-        found = await self._ladder.climb(fact, sources)
+        found = await self._ladder.climb(fact, sources[::-1] if leak else sources)
         if found is not None:
             self._attestations = {
                 kept: known for kept, known in self._attestations.items() if kept >= epoch - 1
@@ -151,7 +152,9 @@ class RewardsReader:
             if root not in self._blocks:
                 answer = await self._ladder.climb(
                     Fact.BLOCK_REWARDS,
-                    [Source("rewards/blocks/{root}", partial(self._block, root))],
+                    sources_of(
+                        Fact.BLOCK_REWARDS, {SourceName.BLOCK_REWARDS: partial(self._block, root)}
+                    ),
                 )
                 sources.append(self._ladder.taken[Fact.BLOCK_REWARDS])
                 if answer is None:
@@ -213,7 +216,7 @@ class RewardsReader:
                 if price is None:
                     price = await self._seat_reward(window, holders, of_slots)
                 else:
-                    self._ladder.know(Fact.SYNC_REWARDS, _SEAT_REWARDS)
+                    self._ladder.know(Fact.SYNC_REWARDS, SourceName.SYNC_REWARDS.value)
                 taken.append(self._ladder.taken[Fact.SYNC_REWARDS])
             prices.append(price)
         self._prices = {} if prices[1] is None else {epoch + 1: prices[1]}
@@ -233,13 +236,13 @@ class RewardsReader:
             root = window.canonical.root_at(slot)
             if root not in self._seats:
                 rows = await self._ladder.climb(
-                    fact, [Source(_SEAT_REWARDS, partial(self._seat, root))]
+                    fact, sources_of(fact, {SourceName.SYNC_REWARDS: partial(self._seat, root)})
                 )
                 if rows is None:
                     continue
                 self._seats = dict(list(self._seats.items())[-3:]) | {root: rows}
             else:
-                self._ladder.know(fact, _SEAT_REWARDS)
+                self._ladder.know(fact, SourceName.SYNC_REWARDS.value)
             price = _implied_seat_reward(self._spec, seats, window, slot, self._seats[root])
             if price is not None:
                 return price
@@ -272,7 +275,7 @@ class RewardsReader:
             names = dict.fromkeys(one.source for one in gave if one.source is not None)
             self._ladder.know(
                 Fact.BLOCK_REWARDS,
-                ", ".join(names) or "rewards/blocks/{root}",
+                ", ".join(names) or SourceName.BLOCK_REWARDS.value,
                 node=gave[0].node if gave else None,
                 reason=reason,
             )
