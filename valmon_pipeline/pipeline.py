@@ -85,12 +85,7 @@ def pipeline_of(
         network=settings.network,
         open_client=open_client,
         open_warehouse=warehouse,
-        watch=Watch.of(
-            watch_list,
-            settings.registry_fetch_limit,
-            all_events=settings.block_events == "everyone",
-            whole_network=settings.whole_network,
-        ),
+        watch=configured_watch(settings, watch_list),
         watch_list=watch_list,
         progress=progress or NoProgress(),
         archive=None if from_archive else archive,
@@ -117,6 +112,16 @@ def _open_worker(
     pipeline = pipeline_of(settings, lambda: database_url, from_archive=from_archive)
     return replace(pipeline, watch=watch).materializer_alone(
         provisional=provisional, correction_reason=correction_reason
+    )
+
+
+def configured_watch(settings: Settings, watch_list: WatchList | None = None) -> Watch:
+    """Whom to monitor, and how: of the configured watch list, or of one that was read later."""
+    return Watch.of(
+        settings.watch_list if watch_list is None else watch_list,
+        settings.registry_fetch_limit,
+        all_events=settings.block_events == "everyone",
+        whole_network=settings.whole_network,
     )
 
 

@@ -337,6 +337,13 @@ class BeaconClient:
         self._registry_seen = slot, len(state)
         return state
 
+    async def require_state(self, slot: int) -> None:
+        """Make sure that the node serves the whole state after ``slot``; it is not read.
+
+        The node still has to put the state together, which can mean to replay blocks.
+        """
+        await self._connection.require_state(f"/eth/v2/debug/beacon/states/{slot}")
+
     async def sync_committee(self, state_id: StateId, epoch: int) -> Int64Array:
         """Return the validator of each seat of the sync committee at ``epoch``.
 

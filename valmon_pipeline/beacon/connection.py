@@ -56,6 +56,7 @@ from valmon_pipeline.beacon.transports.retry import (
 )
 from valmon_pipeline.beacon.transports.whole_body import (
     BUFFER,
+    HEADERS_ONLY,
     LIMIT,
     TIMEOUT,
     EncodingError,
@@ -316,12 +317,34 @@ class Connection:
         response = await self._send(request, path)
         content: memoryview | None = response.extensions.get(BUFFER)
         if content is None or not is_ssz(response):
-            kind = self._refusals.secrets.hide(response.headers.get("content-type", "")[:100])
-            raise MalformedAnswerError(
-                f"{self.where('GET', path)}: the answer is {kind or 'of no content type'}, "
-                f"expected {SSZ}. Ask another node, or set whole_network: off."
-            )
+            raise self._not_ssz(response, path)
         return response.headers, content
+
+    async def require_state(self, path: str) -> None:
+        """Make sure that the node serves a whole state in SSZ, without reading it.
+
+        Raises as :meth:`ask_state`.
+        """
+        request = _request(
+            "GET",
+            path,
+            headers={"Accept": SSZ, "Accept-Encoding": "identity"},
+            extensions={
+                HEADERS_ONLY: True,
+                TIMEOUT: self._state_timeout,
+                ENDPOINT: endpoint_of(path),
+            },
+        )
+        response = await self._send(request, path)
+        if not is_ssz(response):
+            raise self._not_ssz(response, path)
+
+    def _not_ssz(self, response: httpx.Response, path: str) -> MalformedAnswerError:
+        kind = self._refusals.secrets.hide(response.headers.get("content-type", "")[:100])
+        return MalformedAnswerError(
+            f"{self.where('GET', path)}: the answer is {kind or 'of no content type'}, "
+            f"expected {SSZ}. Ask another node, or set whole_network: off."
+        )
 
     def read(
         self,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from valmon_pipeline.beacon.circuit_breaker import BreakerState
 from valmon_pipeline.beacon.client import NodeOptions
-from valmon_pipeline.beacon.node_pool import NodeReport
+from valmon_pipeline.beacon.node_pool import NodePool, NodeReport
 from valmon_pipeline.cli.application import (
     ConfigOption,
     JsonOption,
@@ -24,23 +24,38 @@ from valmon_pipeline.cli.application import (
     print_json,
     say,
 )
+from valmon_pipeline.cli.source_table import source_tables, survey_as_json, surveys_of
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.doctor.deviations import deviation_sentence, stored_deviations
-from valmon_pipeline.errors import ConfigurationError
-from valmon_pipeline.pipeline import opened_node_pool
+from valmon_pipeline.errors import BeaconApiError, ConfigurationError
+from valmon_pipeline.pipeline import configured_watch, opened_node_pool
+from valmon_pipeline.reading.source_survey import Survey
 
 
 @app.command()
-def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Ask every configured beacon node how it is; the first ready one is read from.
+def nodes(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history",
+            help="Ask about a day and a month ago, too. Some nodes replay blocks for minutes then.",
+        ),
+    ] = False,
+) -> None:
+    """Ask every configured beacon node how it is, and which facts it gives from which source.
 
+    The first ready node is read from.
     Ends with exit code 1 if none is ready.
     """
     with node_to_ask(load(config)) as installation:
         if not installation.settings.nodes:
             raise ConfigurationError("no beacon node is configured: set beacon_node_url")
         with opened_node_pool(installation.settings) as pool:
-            reports = asyncio.run(pool.reports())
+            watch = configured_watch(installation.settings)
+            reports, surveys = asyncio.run(_examined(pool, watch, history=history))
             options = {one.name: one for one in pool.options}
         deviations = stored_deviations(installation.settings)
     used = next((report.health.name for report in reports if _is_rested(report)), None)
@@ -49,7 +64,13 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         print_json(
             {
                 "used": used,
-                "nodes": [_as_json(one, options[one.health.name]) for one in reports],
+                "nodes": [
+                    {
+                        **_as_json(one, options[one.health.name]),
+                        "sources": survey_as_json(surveys.get(one.health.name)),
+                    }
+                    for one in reports
+                ],
                 "deviations": deviations,
             }
         )
@@ -64,8 +85,23 @@ def nodes(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 say(f"{report.health.name} disagrees: {report.health.disagreement}")
         for deviation in deviations:
             say(f"{deviation.node}: {deviation_sentence(deviation)}; the right values are stored")
+        for name, survey in surveys.items():
+            if isinstance(survey, BeaconApiError):
+                say(f"{name}: which facts it gives was not found out: {survey}")
+            else:
+                output.print(source_tables(survey))
     if used is None:
         raise typer.Exit(1)
+
+
+async def _examined(
+    pool: NodePool, watch: Watch, *, history: bool
+) -> tuple[list[NodeReport], dict[str, Survey | BeaconApiError]]:
+    """How every node is, and which facts those that are ready give."""
+    reports = await pool.reports()
+    ready = {report.health.name for report in reports if report.health.is_ready}
+    nodes_to_ask = [one for one in pool.options if one.name in ready]
+    return reports, await surveys_of(nodes_to_ask, watch, history=history)
 
 
 def _is_rested(report: NodeReport) -> bool:

@@ -1,4 +1,4 @@
-"""The beacon nodes: each one's health, its endpoints, and whether it knows who is watched."""
+"""The beacon nodes: each one's health, the facts it gives, and whether it knows who is watched."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from valmon_pipeline.assets.registry import unknown_ids
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.config import Settings
-from valmon_pipeline.doctor.endpoints import ASK_SECONDS, endpoint_findings
+from valmon_pipeline.doctor.fact_findings import fact_findings
 from valmon_pipeline.doctor.finding import Finding, good, problem, warning
 from valmon_pipeline.errors import BeaconApiError
+from valmon_pipeline.pipeline import configured_watch
 
 MOST_SLOTS_BEHIND: Final = 4
+ASK_SECONDS: Final = 60.0
 _SHOWN: Final = 5
 
 
@@ -59,7 +61,7 @@ async def _node_findings(
         )
         async with BeaconClient.open(options) as client:
             findings.append(await _clock_finding(client, subject, now))
-            findings += await endpoint_findings(client, subject, options.url)
+            findings += await fact_findings(client, subject, configured_watch(settings))
             if not asked_about_validators:
                 findings.append(await _watch_finding(client, settings))
                 asked_about_validators = True
@@ -109,7 +111,7 @@ async def _watch_finding(client: BeaconClient, settings: Settings) -> Finding:
         with client.deadline(ASK_SECONDS):
             registry = await client.validators("finalized", ids)
     except BeaconApiError as error:
-        return problem(subject, name, str(error), "see the node's endpoints")
+        return problem(subject, name, str(error), "see the node's health")
     unknown = unknown_ids(watch, registry)
     if not unknown:
         return good(subject, name, f"all {len(ids)} are in the registry of {client.name}")

@@ -104,10 +104,10 @@ def test_a_right_set_up_is_good(examine: Any, right: dict[str, str]) -> None:
     examined = examine(right)
     assert examined.code == 0
     assert examined.verdicts(PROBLEM) == set()
-    not_recorded = {("node", "debug state"), ("node", "queues")}
+    not_recorded = {("node", "pending queues")}
     assert examined.verdicts(WARNING) - MACHINE == {STANDS_STILL, *not_recorded}
     good = examined.verdicts(GOOD)
-    rewards = {"attestation rewards", "block rewards", "sync committee rewards"}
+    rewards = {"attestation rewards", "block rewards", "sync rewards"}
     assert {("node", name) for name in rewards | {"blocks", "committees"}} <= good
     assert {("database", name) for name in ("server", "schema", "rights", "Dagster")} <= good
     assert {("configuration", "channel ops"), ("watch", "validators")} <= good
@@ -177,17 +177,25 @@ def test_a_node_without_rewards_or_states(
     examine: Any, right: dict[str, str], node: tuple[str, Mood]
 ) -> None:
     mood = node[1]
-    good = examine(right)
-    asked = [path for path in mood.requests if "rewards/attestations" in path]
-    states = [path for path in mood.requests if "debug/beacon/states" in path]
+    few = {**right, "VALMON_REGISTRY_FETCH_LIMIT": "0"}
+    good = examine(few)
+    rewards = [path for path in mood.requests if "rewards/attestations" in path]
     assert good.code == 0
-    mood.refused |= {asked[-1]: 404, states[-1]: 403}
+    assert "from rewards/attestations/{epoch}" in good.found("node", "attestation rewards")
+    mood.refused |= dict.fromkeys(rewards, 404)
+    examined = examine(few)
+    assert examined.code == 0, "nothing of it costs an epoch"
+    assert ("node", "attestation rewards") in examined.verdicts(WARNING)
+    found = examined.found("node", "attestation rewards")
+    assert found.startswith("NULL will be vote rewards, ledger: rewards/attestations/{epoch}: HTTP")
+    assert "Lodestar" in examined.advice("node", "attestation rewards")
+    # With the registry of the whole network they are computed.
+    assert "from specification" in examine(right).found("node", "attestation rewards")
+    blocks = [path for path in mood.requests if "/beacon/blocks/" in path]
+    mood.refused |= dict.fromkeys(blocks, 404)
     examined = examine(right)
     assert examined.code == 1
-    assert examined.verdicts(PROBLEM) == {("node", "attestation rewards")}
-    assert "HTTP 404" in examined.found("node", "attestation rewards")
-    assert "HTTP 403" in examined.found("node", "debug state")
-    assert ("node", "debug state") in examined.verdicts(WARNING)
+    assert ("node", "blocks") in examined.verdicts(PROBLEM)
 
 
 def test_an_archive_that_cannot_be_written_and_one_that_can(

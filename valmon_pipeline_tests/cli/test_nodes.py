@@ -12,6 +12,7 @@ from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline_tests.cli.home import Finished
 from valmon_pipeline_tests.moody_node import SYNCING, Mood, moody_node
+from valmon_pipeline_tests.recordings import MAINNET
 
 NOWHERE = "http://user:hunter2@127.0.0.1:9/hunter2"
 
@@ -97,3 +98,28 @@ def test_the_demo_shows_its_replay_node(valmon: Callable[..., Finished]) -> None
     shown = valmon("nodes", "--json")
     assert shown.code == 0
     assert [node["state"] for node in shown.json["nodes"]] == ["ready"]
+
+
+def test_it_shows_the_source_of_each_fact(valmon: Callable[..., Finished]) -> None:
+    recording = Recording.load(MAINNET)
+    with BackgroundReplayNode(ReplayNode(recording, client="lighthouse")) as node:
+        environment = {
+            "VALMON_BEACON_URL": node.url,
+            "VALMON_VALIDATORS": "3",
+            "VALMON_REGISTRY_FETCH_LIMIT": "0",
+        }
+        shown = valmon("nodes", COLUMNS="80", **environment)
+        found = valmon("nodes", "--json", **environment).json["nodes"][0]["sources"]
+    lines = shown.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = {line[:20].strip(): line[20:].split() for line in lines if line.startswith(" ")}
+    assert rows["committees"] == ["head's", "state", "head's", "state"]
+    assert rows["registry"] == ["slot's", "state", "NULL", "balances,", "ideals,", "ledger"]
+    assert "Lighthouse --archive: keeps" in shown.out
+    assert found["client"] == "lighthouse"
+    by_fact = {(one["fact"], one["moment"]): one for one in found["facts"]}
+    assert by_fact["committees", "now"]["source"] == "states/head/committees"
+    gone = by_fact["registry_at_start", "after an outage"]
+    assert gone["source"] is None
+    assert gone["reason"].startswith("states/{slot}/validators: HTTP 404 (NOT_FOUND: beacon state")
+    assert gone["advice"].startswith("Lighthouse --archive: keeps all states")

@@ -10,8 +10,9 @@ import pytest
 
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import load_settings
+from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet.simulator import Simulation, config, simulated_node
-from valmon_pipeline.doctor.endpoints import endpoint_findings
+from valmon_pipeline.doctor.fact_findings import fact_findings
 from valmon_pipeline.doctor.finding import Finding, Verdict
 from valmon_pipeline.doctor.machine import disk_finding
 from valmon_pipeline.doctor.nodes import node_findings
@@ -33,10 +34,11 @@ def url() -> Iterator[str]:
 def test_a_node_that_serves_everything(url: str) -> None:
     async def ask() -> list[Finding]:
         async with BeaconClient.open(options(url)) as client:
-            return await endpoint_findings(client, "node", url)
+            watch = Watch(indices=frozenset({1}), network_state=True)
+            return await fact_findings(client, "node", watch)
 
     findings = asyncio.run(ask())
-    assert len(findings) == 10
+    assert len(findings) == 12
     assert {finding.verdict for finding in findings} == {Verdict.GOOD}, findings
 
 

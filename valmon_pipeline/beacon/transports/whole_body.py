@@ -22,6 +22,8 @@ BUFFER: Final = "valmon_buffer"
 extension: that buffer, a ``memoryview``; the response's own content is then empty."""
 LIMIT: Final = "valmon_limit"
 """Request extension: the most bytes of an answer of status 200; else the transport's own limit."""
+HEADERS_ONLY: Final = "valmon_headers_only"
+"""Request extension: True returns an answer of status 200 without its body, which is not read."""
 TIMEOUT: Final = "valmon_timeout"
 """Request extension: seconds for the whole request, else the transport's own."""
 
@@ -104,6 +106,10 @@ class WholeBodyTransport(httpx.AsyncBaseTransport):
             most = into_buffer
         size = 0
         try:
+            if ok and request.extensions.get(HEADERS_ONLY):
+                return httpx.Response(
+                    response.status_code, headers=_kept(response.headers), request=request
+                )
             announced = _announced_length(response.headers)
             if announced > most:
                 raise OversizedAnswerError(
