@@ -67,10 +67,19 @@ def survey(mainnet: Recording) -> Surveyed:
         wrap: Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport] = lambda same: same,
         limits: SurveyLimits | None = None,
         history: bool = False,
-        **settings: bool,
+        archive: bool = False,
+        execution_layer: bool = True,
     ) -> Survey:
         clock = ManualClock()
-        node = ReplayNode(mainnet, live=True, start_slot=0, now=clock, client=client, **settings)
+        node = ReplayNode(
+            mainnet,
+            live=True,
+            start_slot=0,
+            now=clock,
+            client=client,
+            archive=archive,
+            execution_layer=execution_layer,
+        )
         clock.move_to(node.clock, head)
         options = NodeOptions(
             "http://node",
