@@ -1,8 +1,8 @@
 """Options of consensus clients that give a fact which would be NULL without them.
 
-Read from the clients' own source and release notes; none of the options was tried by valmon's
-developers, except that Lodestar 1.39.1 names ``--serveHistoricalState`` itself when it refuses.
-``docs/nodes.md`` has the versions and dates.
+Read from the clients' own source and release notes. Only ``--serveHistoricalState`` was seen at
+work: Lodestar 1.39.1 served old registries and whole states with it. ``docs/nodes.md`` has the
+versions and dates.
 """
 
 from __future__ import annotations
