@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 
 import pytest
+from rich.console import Console
 
+from valmon_pipeline.beacon.consensus_client import ConsensusClient
+from valmon_pipeline.cli.source_table import source_tables
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
+from valmon_pipeline.epoch.source_names import LADDERS
+from valmon_pipeline.reading.source_survey import (
+    HISTORY,
+    NULL_WITHOUT,
+    FactReport,
+    Moment,
+    Survey,
+)
 from valmon_pipeline_tests.cli.home import Finished
 from valmon_pipeline_tests.moody_node import SYNCING, Mood, moody_node
 from valmon_pipeline_tests.recordings import MAINNET
@@ -123,3 +135,35 @@ def test_it_shows_the_source_of_each_fact(valmon: Callable[..., Finished]) -> No
     assert gone["source"] is None
     assert gone["reason"].startswith("states/{slot}/validators: HTTP 404 (NOT_FOUND: beacon state")
     assert gone["advice"].startswith("Lighthouse --archive: keeps all states")
+
+
+def test_the_table_with_history_fits_a_terminal() -> None:
+    reports = tuple(
+        FactReport(fact, moment, 3, source, None if source else "HTTP 404")
+        for moment in Moment
+        for fact in NULL_WITHOUT
+        for source in [None if moment in HISTORY else LADDERS[fact][0]]
+    )
+    survey = Survey("node", "teku/v26", ConsensusClient.TEKU, False, reports)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(source_tables(survey))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    (header,) = [line for line in lines if line.startswith(" fact")]
+    assert header.split() == [
+        "fact",
+        "now",
+        "after",
+        "an",
+        "outage",
+        "a",
+        "day",
+        "ago",
+        "a",
+        "month",
+        "ago",
+    ]
+    (withdrawals,) = [line for line in lines if line.startswith(" withdrawals")][:1]
+    assert withdrawals.split() == ["withdrawals", "blocks", "blocks", "NULL", "NULL"]
+    advised = " ".join(" ".join(lines).split())
+    assert "Teku --data-storage-mode=archive" in advised
