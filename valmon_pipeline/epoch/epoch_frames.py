@@ -9,7 +9,6 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.chain.attestations import attestation_outcomes
 from valmon_pipeline.chain.network_epoch import NetworkEpoch
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participation
@@ -73,13 +72,7 @@ def compute_epoch_frames(
     """
     blocks = [answers.blocks[slot] for slot in answers.canonical.slot.tolist()]
     end = spec.first_slot(answers.epoch + 1)
-    outcomes = (
-        None
-        if answers.committees is None
-        else attestation_outcomes(
-            spec, answers.epoch, answers.committees, answers.canonical, blocks
-        )
-    )
+    outcomes = answers.outcomes
     participation = (
         None
         if answers.sync_committee is None

@@ -28,7 +28,6 @@ from valmon_pipeline.chain.slashings import (
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers, PendingQueues
 from valmon_pipeline.epoch.queue_movements import applied_consolidations, applied_deposits
-from valmon_pipeline.epoch.sync_seats import sync_rewards_by_slot
 from valmon_pipeline.epoch.unknown_movements import unknown_components
 from valmon_pipeline.ledger.balance_ledger import residual_of
 from valmon_pipeline.ledger.postings import Component, Postings, Stage
@@ -224,7 +223,7 @@ class _Bookkeeper:
         )
 
     def _sync(self) -> Iterator[Postings]:
-        for slot, rewards in sync_rewards_by_slot(self._spec, self._answers).items():
+        for slot, rewards in self._answers.sync_rewards.items():
             if slot > self._first:
                 yield self._of_validators(
                     rewards.validator_index,

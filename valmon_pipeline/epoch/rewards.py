@@ -26,7 +26,6 @@ from valmon_pipeline.chain.sync_committee import SyncParticipation
 from valmon_pipeline.epoch.duties import slot_proposers
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 from valmon_pipeline.epoch.network_totals import NetworkTotals, leak_of, slashed_when_rewarded
-from valmon_pipeline.epoch.sync_seats import sync_rewards_by_slot
 from valmon_pipeline.frames.conform import conform, empty_frame
 from valmon_pipeline.scoring.rollup import MaskedIntegers
 
@@ -278,18 +277,17 @@ def sync_rewards_frame(
     first, end = spec.first_slot(answers.epoch), spec.first_slot(answers.epoch + 1)
     members = np.intersect1d(answers.watched, participation.validator_index)
     reward = np.zeros(len(members), dtype=np.int64)
-    by_slot = sync_rewards_by_slot(spec, answers)
     slots = answers.canonical.slot
     paying = slots[(slots >= max(first, 1)) & (slots < end)].tolist()
     for slot in paying if len(members) else ():
-        rows = by_slot.get(slot)
+        rows = answers.sync_rewards.get(slot)
         if rows is None:
             continue
         at = np.searchsorted(members, rows.validator_index)
         at = np.minimum(at, len(members) - 1)
         ours = members[at] == rows.validator_index
         np.add.at(reward, at[ours], rows.reward[ours])
-    all_known = by_slot.keys() >= set(paying)
+    all_known = answers.sync_rewards.keys() >= set(paying)
     rows_of_members = np.searchsorted(participation.validator_index, members)
     unknown = np.full(len(members), per_seat is None)
     return conform(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from valmon_pipeline.beacon.answers import SyncCommitteeRewards
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participant_reward, sync_participation
@@ -53,29 +50,10 @@ def reported_seat_reward(spec: ChainSpec, answers: EpochAnswers) -> int | None:
 def sync_committee_of_slot(spec: ChainSpec, answers: EpochAnswers, slot: int) -> Int64Array | None:
     """The committee that signs in the block of a slot of the epoch, or of the first one of the next
     epoch, which may begin another period; None where it is not known."""
+    at_end = answers.sync_committee_at_end
+    if slot == spec.first_slot(answers.epoch + 1) and at_end is not None:
+        return at_end
     period = spec.epochs_per_sync_committee_period
     if spec.epoch_of(slot) // period != answers.epoch // period:
         return None
     return answers.sync_committee
-
-
-def sync_rewards_by_slot(
-    spec: ChainSpec, answers: EpochAnswers
-) -> Mapping[int, SyncCommitteeRewards]:
-    """The rewards of each block from the first slot of the epoch to that of the next one, ascending
-    by slot: as the answers have them, else seats times the reward per seat, if that is in the
-    answers. Blocks of which neither is known are not in it."""
-    first, end = spec.first_slot(answers.epoch), spec.first_slot(answers.epoch + 1)
-    rewards = {}
-    for slot in answers.canonical.slot.tolist():
-        if slot == 0 or not first <= slot <= end:
-            continue
-        per_seat = answers.seat_reward_at_end if slot == end else answers.seat_reward
-        committee = sync_committee_of_slot(spec, answers, slot)
-        if slot in answers.sync_rewards:
-            rewards[slot] = answers.sync_rewards[slot]
-        elif per_seat is not None and committee is not None:
-            members = sync_participation(spec, committee, [answers.blocks[slot]])
-            net = members.participated - members.missed
-            rewards[slot] = SyncCommitteeRewards(members.validator_index, net * per_seat)
-    return rewards

@@ -13,7 +13,7 @@ from valmon_pipeline.chain.slashings import slashed_at_end_of_epoch
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_eligible
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
-from valmon_pipeline.epoch.sync_seats import sync_committee_of_slot, sync_rewards_by_slot
+from valmon_pipeline.epoch.sync_seats import sync_committee_of_slot
 from valmon_pipeline.ledger.postings import Component
 from valmon_pipeline.ledger.unknown import UnknownComponents
 
@@ -67,9 +67,8 @@ def _sync_unknown(spec: ChainSpec, answers: EpochAnswers, blocks: list[Block]) -
     """The members of the committee of a block whose rewards are not known; everybody, where the
     committee is not known either."""
     unknown = np.zeros(len(answers.watched), dtype=np.bool_)
-    known = sync_rewards_by_slot(spec, answers)
     for block in blocks:
-        if block.slot in known:
+        if block.slot in answers.sync_rewards:
             continue
         committee = sync_committee_of_slot(spec, answers, block.slot)
         if committee is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -32,13 +32,16 @@ def _without_some_block_rewards(answers: EpochAnswers) -> EpochAnswers:
 
 def _without_some_sync_rewards(answers: EpochAnswers) -> EpochAnswers:
     kept = {slot: rewards for slot, rewards in answers.sync_rewards.items() if slot % 5}
-    return replace(answers, sync_rewards=kept)
+    return replace(answers, sync_rewards=kept, seat_reward=None, seat_reward_at_end=None)
+
+
+def _without_sync_rewards(answers: EpochAnswers) -> EpochAnswers:
+    return replace(answers, sync_rewards={}, seat_reward=None, seat_reward_at_end=None)
 
 
 def _blinded(answers: EpochAnswers, slots: Collection[int]) -> EpochAnswers:
-    unknown = cast(Any, None)
     blocks = {
-        slot: replace(block, operations=replace(block.operations, withdrawals=unknown))
+        slot: replace(block, operations=replace(block.operations, withdrawals=None))
         if slot in slots
         else block
         for slot, block in answers.blocks.items()
@@ -62,7 +65,13 @@ def _unnamed(answers: EpochAnswers) -> EpochAnswers:
         committees.length,
         np.where(named, members, -1 - np.arange(len(members))),
     )
-    return replace(answers, committees=unnamed)
+    outcomes = answers.outcomes
+    assert outcomes is not None
+    return replace(
+        answers,
+        committees=unnamed,
+        outcomes=replace(outcomes, validator_index=unnamed.validator_index),
+    )
 
 
 TAKEN: Final[Mapping[str, tuple[Fact, Taking]]] = {
@@ -74,9 +83,15 @@ TAKEN: Final[Mapping[str, tuple[Fact, Taking]]] = {
         Fact.REGISTRY_AT_END,
         lambda answers: replace(answers, registry_at_end=None),
     ),
-    "committees": (Fact.COMMITTEES, lambda answers: replace(answers, committees=None)),
+    "committees": (
+        Fact.COMMITTEES,
+        lambda answers: replace(answers, committees=None, outcomes=None),
+    ),
     "members": (Fact.COMMITTEES, _unnamed),
-    "sync_committee": (Fact.SYNC_COMMITTEE, lambda answers: replace(answers, sync_committee=None)),
+    "sync_committee": (
+        Fact.SYNC_COMMITTEE,
+        lambda answers: replace(answers, sync_committee=None, sync_committee_at_end=None),
+    ),
     "proposers": (Fact.PROPOSERS, lambda answers: replace(answers, proposer_duties=None)),
     "finality": (
         Fact.FINALITY,
@@ -92,7 +107,7 @@ TAKEN: Final[Mapping[str, tuple[Fact, Taking]]] = {
     ),
     "block_rewards": (Fact.BLOCK_REWARDS, lambda answers: replace(answers, block_rewards={})),
     "some block_rewards": (Fact.BLOCK_REWARDS, _without_some_block_rewards),
-    "sync_rewards": (Fact.SYNC_REWARDS, lambda answers: replace(answers, sync_rewards={})),
+    "sync_rewards": (Fact.SYNC_REWARDS, _without_sync_rewards),
     "some sync_rewards": (Fact.SYNC_REWARDS, _without_some_sync_rewards),
     "withdrawals": (Fact.WITHDRAWALS, lambda answers: _blinded(answers, answers.blocks)),
     "some withdrawals": (

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from itertools import combinations
 
-import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.chain.registry import ValidatorRegistry
-from valmon_pipeline.chain.rewards import total_active_balance
-from valmon_pipeline.chain.sync_committee import sync_participant_reward
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.epoch.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.epoch.facts import Fact
@@ -149,27 +145,3 @@ def test_sums_say_over_how_much_they_were_taken(computed: Computed) -> None:
         assert sums["validators"] == full["validators"]
         assert sums["rewards_known"] == sums["reward"] == 0
         assert sums[["opening_balance", "closing_balance"]].isna().all()
-
-
-def test_seats_and_their_reward_replace_the_sync_rewards_of_the_node(computed: Computed) -> None:
-    spec = computed.spec
-    for epoch, answers in computed.answers.items():
-        at_start, at_end = answers.registry_at_start, answers.registry_at_end
-        if not answers.whole_registry or at_start is None or at_end is None:
-            continue
-        at_border = (epoch + 1) % spec.epochs_per_sync_committee_period == 0
-        kept = {spec.first_slot(epoch + 1)} if at_border else set()
-        of_seats = replace(
-            answers,
-            sync_rewards={
-                slot: rewards for slot, rewards in answers.sync_rewards.items() if slot in kept
-            },
-            seat_reward=sync_participant_reward(spec, total_active_balance(spec, at_start, epoch)),
-            seat_reward_at_end=sync_participant_reward(
-                spec, total_active_balance(spec, at_end, epoch + 1)
-            ),
-        )
-        found = compute_epoch_frames(spec, of_seats, watch=WATCH, labels=no_labels(), at=AT).tables
-        full = full_frames(computed, epoch).tables
-        for table in ("sync_rewards", "balance_ledger", "validator_penalties"):
-            pd.testing.assert_frame_equal(found[table], full[table])
