@@ -100,15 +100,16 @@ class WindowReader:
         await self._ask_by_slot(range(first, min(earliest, last + 1)))
         found: list[BlockHeader] = []
         blocks: dict[int, Block] = {}
-        block, parent = child, None
-        while (parent := await self._parent(block, first, child)) is not None:
+        end = await self._end(child, first, last)
+        root = child.parent_root if end is None else end.root
+        block, parent = child, None if end is None else self._by_slot[last]
+        if parent is None:
+            parent = await self._parent(block, first)
+        while parent is not None:
+            named = root if block is child else block.parent_root
             blocks[parent.slot] = parent
-            found.append(
-                BlockHeader(
-                    parent.slot, block.parent_root, parent.parent_root, parent.proposer_index
-                )
-            )
-            block = parent
+            found.append(BlockHeader(parent.slot, named, parent.parent_root, parent.proposer_index))
+            block, parent = parent, await self._parent(parent, first)
         found.reverse()
         try:
             canonical = CanonicalChain.from_headers(found, first_slot=first, last_slot=last)
@@ -119,7 +120,7 @@ class WindowReader:
         return Window(
             canonical,
             {header.slot: blocks[header.slot] for header in found},
-            child.parent_root,
+            root,
             block.parent_root,
         )
 
@@ -187,7 +188,16 @@ class WindowReader:
         blocks = await all_of(*(self._client.block_at(slot) for slot in wanted))
         self._by_slot |= dict(zip(wanted, blocks, strict=True))
 
-    async def _parent(self, block: Block, first: int, child: Block) -> Block | None:
+    async def _end(self, child: Block, first: int, last: int) -> BlockHeader | None:
+        """The header of the window's last slot, where the child does not prove the window since a
+        block between them is lost; None where it does, or the slot is empty."""
+        if child.slot == last + 1 or child.parent_root in self._by_root:
+            return None
+        if self._by_slot.get(last) is None or await self._header(child.parent_root) is not None:
+            return None
+        return await self._client.header(last)
+
+    async def _parent(self, block: Block, first: int) -> Block | None:
         """The parent of ``block`` in the window; None if it lies before the window."""
         root = block.parent_root
         known = self._by_root.get(root)
