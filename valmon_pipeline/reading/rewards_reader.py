@@ -28,6 +28,7 @@ from valmon_pipeline.chain.sync_committee import sync_participation
 from valmon_pipeline.epoch.facts import Fact, FactSource
 from valmon_pipeline.epoch.rewards import neighbours
 from valmon_pipeline.epoch.source_names import SourceName
+from valmon_pipeline.errors import ChainRuleViolationError
 from valmon_pipeline.reading.ladder import Ladder, Source, sources_of
 from valmon_pipeline.reading.state_reader import StateReader
 from valmon_pipeline.reading.window_reader import Window
@@ -150,11 +151,10 @@ class RewardsReader:
         for slot in [slot for slot in roots if slot not in found]:
             root = roots[slot]
             if root not in self._blocks:
+                proposer = window.blocks[slot].proposer_index
+                asked = {SourceName.BLOCK_REWARDS: partial(self._block, root, proposer)}
                 answer = await self._ladder.climb(
-                    Fact.BLOCK_REWARDS,
-                    sources_of(
-                        Fact.BLOCK_REWARDS, {SourceName.BLOCK_REWARDS: partial(self._block, root)}
-                    ),
+                    Fact.BLOCK_REWARDS, sources_of(Fact.BLOCK_REWARDS, asked)
                 )
                 sources.append(self._ladder.taken[Fact.BLOCK_REWARDS])
                 if answer is None:
@@ -249,8 +249,14 @@ class RewardsReader:
             self._ladder.miss(fact, f"the rewards of slot {slot} do not tell what a seat earns")
         return None
 
-    async def _block(self, root: bytes) -> BlockRewards:
-        return await self._client.block_rewards(root)
+    async def _block(self, root: bytes, proposer: int) -> BlockRewards:
+        rewards = await self._client.block_rewards(root)
+        if rewards.proposer_index != proposer:
+            raise ChainRuleViolationError(
+                f"the rewards of block 0x{root.hex()} are said to be validator "
+                f"{rewards.proposer_index}'s, but the block is by validator {proposer}"
+            )
+        return rewards
 
     async def _seat(self, root: bytes) -> SyncCommitteeRewards:
         return await self._client.sync_committee_rewards(root, EVERYONE)

@@ -85,7 +85,10 @@ def compute(
     """Read epochs from the node at ``url`` and compute their frames, by ``labels`` if any."""
     labels = no_labels() if labels is None else labels
 
-    async def read() -> Computed:
+    # Not the result of the task: asyncio's signal handling writes that out as text, twice.
+    found: list[Computed] = []
+
+    async def read() -> None:
         async with client_opener(url)() as client:
             reader = await EpochReader.open(client, watch)
             answers = {epoch: await reader.read(epoch) for epoch in epochs}
@@ -93,6 +96,7 @@ def compute(
             epoch: compute_epoch_frames(reader.spec, answer, watch=watch, labels=labels, at=AT)
             for epoch, answer in answers.items()
         }
-        return Computed(reader.spec, answers, frames)
+        found.append(Computed(reader.spec, answers, frames))
 
-    return asyncio.run(read())
+    asyncio.run(read())
+    return found[0]
