@@ -16,6 +16,7 @@ from valmon_pipeline_tests.assets.faulty_node import Faults
 from valmon_pipeline_tests.recording import devnet
 
 HEADERS = "/eth/v1/beacon/headers"
+BLOCKS = "/eth/v2/beacon/blocks"
 CHECKPOINTS = "/eth/v1/beacon/states/head/finality_checkpoints"
 NOT_FOUND = '{"code":404,"message":"No block found"}'
 
@@ -84,8 +85,34 @@ class LiveChain:
             yield
 
     @contextmanager
+    def hiding_by_slot(self, slot: int, *, times: int | None = None) -> Iterator[None]:
+        """The node does not find the block of a slot when asked for it by slot."""
+
+        def refuse(body: bytes) -> Response:
+            return Response(NOT_FOUND, 404, media_type="application/json")
+
+        with self.faults.replacing(f"{BLOCKS}/{slot}", refuse, times=times):
+            yield
+
+    @contextmanager
+    def losing(self, slot: int) -> Iterator[None]:
+        """The node does not know the block of a slot, by slot or by root."""
+
+        def refuse(body: bytes) -> Response:
+            return Response(NOT_FOUND, 404, media_type="application/json")
+
+        header = devnet().header(slot)
+        assert header is not None
+        root = f"0x{header.root.hex()}"
+        with (
+            self.faults.replacing(f"{BLOCKS}/{slot}", refuse),
+            self.faults.replacing(f"{HEADERS}/{root}", refuse),
+        ):
+            yield
+
+    @contextmanager
     def hiding(self, slot: int, *, times: int | None = None) -> Iterator[None]:
-        """The node does not tell of the block of a slot when asked for it by slot."""
+        """The node does not tell of the header of a slot when asked for it by slot."""
 
         def refuse(body: bytes) -> Response:
             return Response(NOT_FOUND, 404, media_type="application/json")

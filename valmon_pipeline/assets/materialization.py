@@ -50,6 +50,8 @@ EPOCH_DEADLINE_SECONDS: Final = 120.0
 STATE_DEADLINE_SECONDS: Final = 600.0
 """For an epoch with a state, whose 0.3 GB take two minutes over 20 Mbit/s."""
 _PROBE_SECONDS: Final = 5.0
+_VAIN_BEFORE_REST: Final = 3
+_EPOCHS_OF_REST: Final = 32
 _MILLISECONDS_PER_DAY: Final = 86_400_000
 
 
@@ -115,13 +117,34 @@ class _Read:
         return frozenset(source.fact.value for source in missing_facts(self.answers.sources))
 
 
+class _VainQuestions:
+    """Whether to ask other nodes about what one does not know: not for every epoch of a long
+    outage, if none of them knows it either."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._skips = 0
+
+    def is_worthwhile(self) -> bool:
+        """Whether to ask now; counts the epochs that are let pass."""
+        self._skips = max(0, self._skips - 1)
+        return self._skips == 0
+
+    def tried(self, *, in_vain: bool) -> None:
+        """Remember what came of asking."""
+        self._in_a_row = self._in_a_row + 1 if in_vain else 0
+        if self._in_a_row >= _VAIN_BEFORE_REST:
+            self._in_a_row, self._skips = 0, _EPOCHS_OF_REST
+
+
 class EpochMaterializer:
     """Materializes epochs with one node at a time and one warehouse.
 
     While an epoch is computed and stored, the next one is being read: at most two epochs are in
     memory. When the node fails at an epoch, the next one is read from the start of that epoch.
-    With ``every_node`` the next one is also asked about an epoch of which the first does not know
-    everything; the fullest answers are stored.
+    Another one is also asked about an epoch of which the first does not know everything; the fuller
+    answers are stored, each epoch from one node. ``every_node`` does so however often it is in
+    vain.
 
     What was read of an epoch that is not complete, or failed, is kept in ``captured``: a later
     attempt starts from there. What is stored and known is never replaced by NULL while its block
@@ -187,6 +210,7 @@ class EpochMaterializer:
         on_failed: Callable[[int, str], None],
     ) -> RunOutcome:
         outcome = RunOutcome()
+        vain = _VainQuestions()
         self._labels = self._warehouse.read("validator_labels")
 
         def fail(epoch: int, reason: str) -> None:
@@ -202,8 +226,10 @@ class EpochMaterializer:
                 assert reading is not None
                 read = await reading
                 following = epochs[position + 1 :]
-                if self._every_node and read.missing:
+                if read.missing and (self._every_node or vain.is_worthwhile()):
+                    lacking = len(read.missing)
                     read = await self._fullest(session, epoch, read)
+                    vain.tried(in_vain=len(read.missing) == lacking)
                 reasons: list[str] = []
                 while True:
                     reading = self._start_reading(session, following[:1])
@@ -240,12 +266,19 @@ class EpochMaterializer:
         return outcome
 
     async def _fullest(self, session: NodeSession, epoch: int, read: _Read) -> _Read:
-        """The answers of the node that knows the most, the first one's if others know as much."""
-        while read.missing and await session.replace(None):
-            other = await self._read(session.reader, epoch)
-            if not isinstance(other.answers, Exception) and len(other.missing) < len(read.missing):
-                read = other
-        return read
+        """The answers of the first node that knows more than ``read``, else ``read``."""
+        best = read
+
+        async def knows_more(reader: EpochReader) -> bool:
+            nonlocal best
+            other = await self._read(reader, epoch)
+            if isinstance(other.answers, Exception) or len(other.missing) >= len(best.missing):
+                return False
+            best = other
+            return True
+
+        await session.prefer(knows_more)
+        return best
 
     def _start_reading(
         self, session: NodeSession, epochs: Sequence[int]

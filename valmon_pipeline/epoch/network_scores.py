@@ -252,13 +252,15 @@ def _earned(
 def _reported(
     answers: EpochAnswers, validators: Int64Array, computed: Int64Array
 ) -> tuple[Int64Array, BoolArray]:
-    """The node's rewards where it lists a validator (n), else ``computed``; whether it does."""
+    """The rewards that are known of each validator (n), else ``computed``; which are known."""
     listed = answers.attestation_rewards
     if listed is None or not len(listed):
         return computed, np.zeros(len(validators), dtype=np.bool_)
     at = np.searchsorted(listed.validator_index, validators)
     at = np.minimum(at, len(listed.validator_index) - 1)
     reported: BoolArray = listed.validator_index[at] == validators
+    if listed.inactivity_known is not None:
+        reported &= listed.inactivity_known[at]
     total = listed.source + listed.target + listed.head + listed.inactivity
     return np.where(reported, total[at], computed), reported
 

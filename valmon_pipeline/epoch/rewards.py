@@ -119,8 +119,13 @@ def _reported_rewards(answers: EpochAnswers, validators: Int64Array) -> tuple[Ma
         return nothing, nothing, nothing, nothing
     at = np.minimum(np.searchsorted(reported.validator_index, validators), len(reported) - 1)
     absent = reported.validator_index[at] != validators
-    columns = (reported.source, reported.target, reported.head, reported.inactivity)
-    return tuple(np.ma.MaskedArray(column[at], mask=absent) for column in columns)
+    known = reported.inactivity_known
+    unpenalized = absent if known is None else absent | ~known[at]
+    columns = (reported.source, reported.target, reported.head)
+    return (
+        *(np.ma.MaskedArray(column[at], mask=absent) for column in columns),
+        np.ma.MaskedArray(reported.inactivity[at], mask=unpenalized),
+    )
 
 
 def _ideal_rewards(

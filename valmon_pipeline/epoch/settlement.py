@@ -131,6 +131,13 @@ def _settle_attestation_rewards(spec: ChainSpec, answers: EpochAnswers) -> Epoch
     source = replace(source, source=SourceName.OUTCOMES.value)
     if reported is not None:
         source = _held_against(source, rewards, reported)
+    if rewards.inactivity_known is not None:
+        doubtful = rewards.validator_index[~rewards.inactivity_known]
+        unknown = len(np.intersect1d(doubtful, answers.watched))
+        if unknown:
+            reason = f"the inactivity penalties of {unknown} validators take a node or a state"
+            reasons = "; ".join(filter(None, [reason, source.reason]))
+            source = replace(source, source=None, node=None, reason=reasons)
     return replace(answers, attestation_rewards=rewards, sources=_with(answers.sources, source))
 
 

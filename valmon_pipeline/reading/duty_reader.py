@@ -7,6 +7,7 @@ most, and on Lodestar 1.39 the request spoils the cached state for the sync comm
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ from valmon_pipeline.errors import ChainRuleViolationError
 from valmon_pipeline.reading.ladder import Ladder, sources_of
 from valmon_pipeline.reading.state_reader import StateReader
 from valmon_pipeline.reading.window_reader import Window
+
+logger = logging.getLogger(__name__)
 
 Judged = TypeVar("Judged")
 
@@ -140,14 +143,19 @@ class DutyReader:
             self._sync_committees = newest | {period: (found, taken)}
         return found
 
-    async def next_sync_committee(self, epoch: int, window: Window) -> Int64Array | None:
+    async def next_sync_committee(
+        self, epoch: int, window: Window, is_right: Callable[[Int64Array], None]
+    ) -> Int64Array | None:
         """Return the seats in the first ``epoch`` of a period, beside those of the epoch in hand.
 
         Only the block at the border needs them; why they are missing is not entered.
         """
         taken = self._ladder.taken.get(Fact.SYNC_COMMITTEE)
         try:
-            return await self.sync_committee(epoch, window, lambda seats: None)
+            return await self.sync_committee(epoch, window, is_right)
+        except ChainRuleViolationError as error:
+            logger.info("no sync committee of epoch %d: %s", epoch, error)
+            return None
         finally:
             if taken is not None:
                 self._ladder.taken[Fact.SYNC_COMMITTEE] = taken

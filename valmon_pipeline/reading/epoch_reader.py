@@ -35,7 +35,9 @@ from valmon_pipeline.epoch.settlement import settle_rounding, settled
 from valmon_pipeline.epoch.source_names import SourceName
 from valmon_pipeline.errors import (
     ChainChangedError,
+    ChainRuleViolationError,
     EpochNotFinalError,
+    MalformedAnswerError,
     NodeNotReadyError,
     ObjectUnavailableError,
     UnsupportedForkError,
@@ -233,11 +235,15 @@ class EpochReader:
                     proposers,
                     watched,
                     computed,
-                    # No request is needed if the blocks of the epoch before are here.
-                    computed_first=self._windows.has(spec.first_slot(max(0, epoch - 1)), first),
+                    # No request is needed if the blocks of the epoch before are here. An archive
+                    # is to hold all that its epoch takes.
+                    computed_first=client.archive is None
+                    and self._windows.has(spec.first_slot(max(0, epoch - 1)), first),
                 )
             )
-            seats_task = tasks.create_task(self._seat_rewards(epoch, window, seats, watched, whole))
+            seats_task = tasks.create_task(
+                self._seat_rewards(epoch, window, seats, watched, at_end, whole)
+            )
             network_task = tasks.create_task(self._network(epoch, window))
         # Not beside the others: what refuses this epoch's rewards is not asked for the last one's.
         previous = await self._rewards.attestations(
@@ -311,9 +317,13 @@ class EpochReader:
 
         async def judge(found: Committees) -> AttestationOutcomes:
             _require_members("the committees", everyone, found.validator_index)
-            return await asyncio.to_thread(
-                attestation_outcomes, spec, epoch, found, window.canonical, blocks
-            )
+            try:
+                return await asyncio.to_thread(
+                    attestation_outcomes, spec, epoch, found, window.canonical, blocks
+                )
+            except ChainRuleViolationError as error:
+                # The chain is proved: it is the committees that are wrong.
+                raise MalformedAnswerError(str(error)) from error
 
         return await self._duties.committees(epoch, window, judge) or (None, None)
 
@@ -357,13 +367,17 @@ class EpochReader:
         window: Window,
         seats: Int64Array | None,
         watched: Int64Array,
+        registry: ValidatorRegistry | None,
         whole: bool,
     ) -> tuple[int | None, int | None, Int64Array | None]:
         """What a seat earns in a block of the epoch and in the first of the next, and who holds
         the seats in that one. Where everybody is known, the specification says it."""
         at_end = seats
         if (epoch + 1) % self.spec.epochs_per_sync_committee_period == 0:
-            at_end = await self._duties.next_sync_committee(epoch + 1, window)
+            is_right = partial(
+                _require_members, "the next sync committee", registry if whole else None
+            )
+            at_end = await self._duties.next_sync_committee(epoch + 1, window, is_right)
         if whole:
             return None, None, at_end
         in_epoch, price_at_end = await self._rewards.seats(epoch, window, seats, at_end, watched)

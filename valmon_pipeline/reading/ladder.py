@@ -23,6 +23,7 @@ from valmon_pipeline.errors import (
     BeaconUnreachableError,
     ChainChangedError,
     ChainRuleViolationError,
+    NodeNotReadyError,
     ObjectUnavailableError,
     RefusalKind,
     RequestRefusedError,
@@ -87,6 +88,7 @@ class Ladder:
 
         Raises:
             BeaconUnreachableError: the node has stopped answering.
+            NodeNotReadyError: it has not verified its answers.
             ChainChangedError: the chain was reorganized while it was read.
             ChainRuleViolationError: a source contradicts what is known and none settles it, unless
                 that ``may_contradict``, which only leaves the fact unknown.
@@ -97,8 +99,8 @@ class Ladder:
             with captured_nodes() as nodes:
                 try:
                     value = await source.ask()
-                except ChainChangedError:
-                    raise
+                except (ChainChangedError, NodeNotReadyError):
+                    raise  # the whole epoch is read again, or from another node
                 except REFUSALS as error:
                     await self._require_answering(error)
                     if isinstance(error, ChainRuleViolationError):

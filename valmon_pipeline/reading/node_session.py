@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -56,7 +56,7 @@ class NodeSession:
 
     async def __aenter__(self) -> Self:
         """Open the first node that is ready; the errors are those of ``OpenClient``."""
-        self._node, self.reader = await self._open()
+        self._node, self.reader = await self._open(self._failed)
         return self
 
     async def __aexit__(
@@ -72,46 +72,62 @@ class NodeSession:
         """The node that is being read from."""
         return self.reader.client.name
 
-    async def replace(self, error: Exception | None) -> bool:
-        """Go on with the next node, if there is one that was not asked about this epoch yet.
+    async def replace(self, error: Exception) -> bool:
+        """Go on with the next node, if there is one that did not fail at this epoch yet.
 
-        The node so far is left with ``error``, so that whoever opened it learns of it; None: it is
-        not to blame, another one may merely know more.
+        The node so far is left with ``error``, so that whoever opened it learns of it.
         """
         self._failed[self.name] = None
         try:
-            node, reader = await self._open()
+            node, reader = await self._open(self._failed)
         except BeaconApiError as none:
             logger.debug("no node in place of %s: %s", self.name, none)
             return False
-        left, name, self._node, self.reader = self._node, self.name, node, reader
-        if error is None:
-            logger.info("%s is asked for what %s does not know", self.name, name)
-            await left.__aexit__(None, None, None)
-        else:
-            logger.warning("%s is given up for %s: %s", name, self.name, error)
-            await left.__aexit__(type(error), error, error.__traceback__)
+        logger.warning("%s is given up for %s: %s", self.name, reader.client.name, error)
+        left, self._node, self.reader = self._node, node, reader
+        await left.__aexit__(type(error), error, error.__traceback__)
         return True
+
+    async def prefer(self, knows_more: Callable[[EpochReader], Awaitable[bool]]) -> None:
+        """Go on with the first other node that ``knows_more``, if there is one.
+
+        No node is to blame: one may merely keep what another has dropped.
+        """
+        asked = {self.name: None, **self._failed}
+        while True:
+            try:
+                node, reader = await self._open(asked)
+            except BeaconApiError as none:
+                logger.debug("no other node to ask: %s", none)
+                return
+            asked[reader.client.name] = None
+            if await knows_more(reader):
+                logger.info("%s knows more than %s", reader.client.name, self.name)
+                left, self._node, self.reader = self._node, node, reader
+                await left.__aexit__(None, None, None)
+                return
+            await node.__aexit__(None, None, None)
 
     def epoch_is_over(self) -> None:
         """The next epoch may be asked of every node again."""
         self._failed.clear()
 
-    async def _open(self) -> tuple[AsyncExitStack, EpochReader]:
+    async def _open(self, avoid: dict[str, None]) -> tuple[AsyncExitStack, EpochReader]:
+        """A node that is not to be avoided; those that cannot be opened are added to ``avoid``."""
         refusal: BeaconApiError | None = None
         while True:
             async with AsyncExitStack() as node:
                 try:
-                    opened = self._open_client(tuple(self._failed))
+                    opened = self._open_client(tuple(avoid))
                     client = await node.enter_async_context(opened)
                 except BeaconApiError as none:
                     raise refusal or none from None
                 try:
                     reader = await EpochReader.open(client, self._watch, self._captured)
                 except BeaconApiError as error:
-                    if client.name in self._failed:
+                    if client.name in avoid:
                         raise  # whoever opens clients knows of no other node
-                    self._failed[client.name] = None
+                    avoid[client.name] = None
                     refusal = refusal or error
                     continue
                 self._on_reader(reader)

@@ -13,7 +13,8 @@ can have changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from valmon_pipeline.beacon.client import BeaconClient
@@ -111,6 +112,7 @@ class WindowReader:
             found.append(BlockHeader(parent.slot, named, parent.parent_root, parent.proposer_index))
             block, parent = parent, await self._parent(parent, first)
         found.reverse()
+        await self._require_voted_for(found, [*blocks.values(), child])
         try:
             canonical = CanonicalChain.from_headers(found, first_slot=first, last_slot=last)
         except ChainRuleViolationError as error:
@@ -187,6 +189,38 @@ class WindowReader:
         wanted = [slot for slot in slots if slot not in self._by_slot]
         blocks = await all_of(*(self._client.block_at(slot) for slot in wanted))
         self._by_slot |= dict(zip(wanted, blocks, strict=True))
+
+    async def _require_voted_for(
+        self, found: Sequence[BlockHeader], blocks: Iterable[Block]
+    ) -> None:
+        """Hold the roots that follow from the parents of neighbours against the votes for them.
+
+        Where most votes of a slot are for another head (a late block, or a wrong answer), the
+        header of that slot decides.
+        """
+        votes: dict[int, Counter[bytes]] = {}
+        for block in blocks:
+            for one in block.attestations:
+                bits = int.from_bytes(one.aggregation_bits, "little").bit_count()
+                votes.setdefault(one.slot, Counter())[one.beacon_block_root] += bits
+        doubtful = [
+            header
+            for header in found
+            if header.root not in self._by_root
+            and self._headers.get(header.root) is None
+            and header.slot in votes
+            and votes[header.slot].most_common(1)[0][0] != header.root
+        ]
+        asked = await all_of(*(self._client.header(header.slot) for header in doubtful))
+        for inferred, header in zip(doubtful, asked, strict=True):
+            if header is not None and header.root != inferred.root:
+                raise MalformedAnswerError(
+                    f"the block after slot {inferred.slot} of {self._client.name} names "
+                    f"0x{inferred.root.hex()} as its parent, but the header of slot "
+                    f"{inferred.slot} has root 0x{header.root.hex()}: the answers are not one "
+                    "chain; ask another node"
+                )
+            self._headers[inferred.root] = header
 
     async def _end(self, child: Block, first: int, last: int) -> BlockHeader | None:
         """The header of the window's last slot, where the child does not prove the window since a

@@ -15,7 +15,9 @@ from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 
-EPOCH_TABLES = (*EPOCH_ASSETS, "check_results")
+PROVENANCE = "fact_sources"
+"""Which source gave a fact depends on what was at hand: neighbouring epochs, captured answers."""
+EPOCH_TABLES = (*(table for table in EPOCH_ASSETS if table != PROVENANCE), "check_results")
 WRITTEN_AT = {"network_epochs": "materialized_at", "check_results": "at"}
 """The columns that tell when a row was written, the only ones that may differ."""
 

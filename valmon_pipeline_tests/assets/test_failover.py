@@ -102,15 +102,14 @@ def test_a_node_that_dies_is_replaced_in_the_middle_of_a_run(
     assert whose == sorted(whose, key=[url, true_node_url].index), "it went back to a dead node"
 
 
-def test_an_epoch_that_a_node_cannot_give_is_read_from_another_from_its_start(
+def test_an_epoch_of_which_a_node_lacks_a_fact_is_read_from_another_from_its_start(
     nodes: list[tuple[str, Mood]],
     own_warehouse: Warehouse,
     true_node: ReplayNode,
     undisturbed: dict[str, str],
 ) -> None:
     (first, pruned), (second, other) = nodes
-    slot = 17 * 8 + 3
-    pruned.refused[f"/eth/v1/beacon/states/{slot - 3}/committees"] = 404
+    pruned.refused[f"/eth/v1/beacon/states/{17 * 8}/committees"] = 404
     materializer = EpochMaterializer(pool_of(first, second), own_warehouse, NETWORK)
     outcome = materializer.run(EPOCHS)
     assert outcome.failures == {}
@@ -119,37 +118,36 @@ def test_an_epoch_that_a_node_cannot_give_is_read_from_another_from_its_start(
         epoch: first if epoch < 17 else second for epoch in EPOCHS
     }
     for slot in range(17 * 8, 19 * 8):
-        assert other.requests[f"/eth/v1/beacon/headers/{slot}"], "headers of another node were used"
+        assert other.requests[f"/eth/v2/beacon/blocks/{slot}"], "blocks of another node were used"
 
 
 def test_an_epoch_fails_only_when_every_node_failed_and_says_why_for_each(
     nodes: list[tuple[str, Mood]], own_warehouse: Warehouse
 ) -> None:
     (first, one), (second, other) = nodes
-    path = f"/eth/v1/beacon/states/{17 * 8}/committees"
-    one.refused[path], other.refused[path] = 404, 403
+    path = f"/eth/v2/beacon/blocks/{17 * 8 + 1}"
+    one.refused[path] = other.refused[path] = 403
     materializer = EpochMaterializer(pool_of(first, second), own_warehouse, NETWORK)
     outcome = materializer.run(EPOCHS)
-    assert set(outcome.failures) == {17}
-    assert first in outcome.failures[17]
-    assert second in outcome.failures[17]
-    assert outcome.stored == [epoch for epoch in EPOCHS if epoch != 17]
+    # Epoch 16 has the slot in its window.
+    assert set(outcome.failures) == {16, 17}
+    for reason in outcome.failures.values():
+        assert first in reason
+        assert second in reason
+    assert outcome.stored == [epoch for epoch in EPOCHS if epoch not in (16, 17)]
 
 
 def test_answers_that_contradict_each_other_are_asked_of_another_node(
     nodes: list[tuple[str, Mood]], own_warehouse: Warehouse, undisturbed: dict[str, str]
 ) -> None:
     (first, one), (second, _) = nodes
-    one.changed[f"/eth/v1/beacon/headers/{17 * 8 + 3}"] = {"root": "0x" + "ab" * 32}
-    materializer = EpochMaterializer(pool_of(first, second), own_warehouse, NETWORK)
-    outcome = materializer.run(EPOCHS)
-    assert outcome.failures == {}
-    assert rows(own_warehouse) == undisturbed
-    assert nodes_by_epoch(own_warehouse) == {
-        # epoch 16 has the slot in its window
-        epoch: first if epoch < 16 else second
-        for epoch in EPOCHS
+    one.changed[f"/eth/v1/beacon/states/{17 * 8}/sync_committees"] = {
+        "validators": [str(4711 + seat) for seat in range(32)]
     }
+    materializer = EpochMaterializer(pool_of(first, second), own_warehouse, NETWORK)
+    outcome = materializer.run([17, 18])
+    assert outcome.failures == {}
+    assert nodes_by_epoch(own_warehouse) == {17: second, 18: second}
 
 
 def test_a_node_that_falls_silent_is_not_waited_for_twice(

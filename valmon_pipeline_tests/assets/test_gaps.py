@@ -79,7 +79,7 @@ def test_a_second_node_that_has_the_block_gives_the_epoch(
     assert outcome.stored == [EPOCH]
     blocks = own_warehouse.read("blocks", epochs=[EPOCH]).set_index("slot")
     assert blocks.loc[80, ["status", "proposer_index"]].tolist() == ["proposed", 2]
-    assert f"0x{blocks.loc[80, 'block_root'].hex()}" == LOST_ROOT
+    assert blocks["block_root"].tolist()[0] == bytes.fromhex(LOST_ROOT[2:])
 
 
 def test_a_window_that_a_node_lost_as_a_whole_is_not_stored_as_missed(
@@ -108,11 +108,10 @@ def test_a_block_that_is_found_by_its_root_alone_is_no_gap(
             with fresh_warehouse(database_url) as warehouse:
                 assert run(address, warehouse, EPOCH).stored == [EPOCH]
                 found = table_hashes(warehouse)
-                hashes.append({table: found[table] for table in found if "_sources" not in table})
-    of_node = ("network_epochs",)
-    assert {k: v for k, v in hashes[0].items() if k not in of_node} == {
-        k: v for k, v in hashes[1].items() if k not in of_node
-    }
+                # It names the node, and another node's address is another.
+                del found["network_epochs"]
+                hashes.append(found)
+    assert hashes[0] == hashes[1]
 
 
 def test_a_chain_without_any_block_in_a_window_is_stored_as_missed(

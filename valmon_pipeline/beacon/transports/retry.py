@@ -24,6 +24,7 @@ ATTEMPTS: Final = "valmon_attempts"
 Passes: TypeAlias = Callable[[httpx.Request, httpx.Response], Awaitable[bool]]
 """Says of a refusal whether another attempt can help."""
 
+_COUNTED_BYTES: Final = 16 << 20
 _RETRIED_STATUS: Final = frozenset({429, 500, 502, 503, 504})
 _AMBIGUOUS_STATUS: Final = frozenset({400, 500, 503})
 """Statuses that some clients use for what passes and for what does not."""
@@ -154,7 +155,11 @@ def _is_cut_off(response: httpx.Response) -> bool:
     """A gateway can end a body early in a way HTTP cannot see; JSON can."""
     if "json" not in response.headers.get("content-type", ""):
         return False
-    return not response.content[-16:].rstrip().endswith((b"}", b"]"))
+    content = response.content
+    if not content[-16:].rstrip().endswith((b"}", b"]")):
+        return True
+    # It may have ended after an inner object: braces are in no text of the API.
+    return len(content) <= _COUNTED_BYTES and content.count(b"{") != content.count(b"}")
 
 
 def _retry_after(response: httpx.Response) -> float:
