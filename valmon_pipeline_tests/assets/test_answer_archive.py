@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import zstandard
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, RunOutcome
+from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport, RunOutcome
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.archive import ArchiveError, Exchange, read_exchanges
 from valmon_pipeline.beacon.client import BeaconClient

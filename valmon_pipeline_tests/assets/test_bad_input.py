@@ -130,7 +130,7 @@ BAD = {
     ),
     "non-JSON body": Bad(
         f"{STATES}/88/committees",
-        (f"GET {STATES}/88/committees?epoch=11 of", "<html>"),
+        (f"GET {STATES}/88/committees?epoch=11 of", "page"),
         Fact.COMMITTEES,
         replace=not_json,
     ),

@@ -77,9 +77,9 @@ def test_a_second_node_that_has_the_block_gives_the_epoch(
         nodes = NodePool([node_options(url), node_options(true_node_url)], now=lambda: 1e12)
         outcome = EpochMaterializer(nodes, own_warehouse, FEW).run([EPOCH])
     assert outcome.stored == [EPOCH]
-    blocks = own_warehouse.read("blocks", epochs=[EPOCH]).set_index("slot")
-    assert blocks.loc[80, ["status", "proposer_index"]].tolist() == ["proposed", 2]
-    assert blocks["block_root"].tolist()[0] == bytes.fromhex(LOST_ROOT[2:])
+    first = own_warehouse.read("blocks", epochs=[EPOCH]).to_dict("records")[0]
+    assert (first["slot"], first["status"], first["proposer_index"]) == (80, "proposed", 2)
+    assert first["block_root"] == bytes.fromhex(LOST_ROOT[2:])
 
 
 def test_a_window_that_a_node_lost_as_a_whole_is_not_stored_as_missed(
