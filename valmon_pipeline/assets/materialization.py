@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
+import pandas as pd
+
 from valmon_pipeline.assets.graceful_stop import run_until_signalled, to_the_end
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.assets.metadata import Metadata, describe_epoch
@@ -36,6 +38,8 @@ from valmon_pipeline.errors import (
     StorageError,
     ValmonError,
 )
+from valmon_pipeline.frames import contract_of
+from valmon_pipeline.frames.conform import conform
 from valmon_pipeline.reading.epoch_reader import EpochReader
 from valmon_pipeline.reading.node_session import NodeSession, is_fault_of_node
 from valmon_pipeline.reading.raw_answers import keep, raw_answers
@@ -328,7 +332,7 @@ class EpochMaterializer:
             )
             stored = self._warehouse.replace_epoch(
                 read.answers.epoch,
-                frames.tables,
+                self._with_live_snapshots(frames),
                 network=frames.network,
                 correction_reason=self._correction_reason,
             )
@@ -373,6 +377,24 @@ class EpochMaterializer:
         stored = stored_facts(self._warehouse.database, answers.epoch)
         root = answers.canonical.root_at(answers.canonical.last_slot)
         return stored is not None and stored.would_lose(root, read.missing)
+
+    def _with_live_snapshots(self, frames: EpochFrames) -> Mapping[str, pd.DataFrame]:
+        """The tables, with the balances of live snapshots where no registry was read: a snapshot
+        that was taken at a boundary is not replaced by NULL."""
+        snapshots = frames.tables["validator_snapshots"]
+        unknown = snapshots["balance"].isna()
+        if not unknown.any():
+            return frames.tables
+        slots = snapshots.loc[unknown, "slot"].unique().tolist()
+        stored = self._warehouse.read("validator_snapshots", epochs=[frames.epoch], slots=slots)
+        key = ["epoch", "slot", "validator_index"]
+        known = snapshots.set_index(key).combine_first(
+            stored[stored["balance"].notna()].set_index(key)
+        )
+        columns = contract_of("validator_snapshots").columns
+        merged = known.reset_index()[list(columns)]
+        ready = conform("validator_snapshots", {name: merged[name] for name in columns})
+        return {**frames.tables, "validator_snapshots": ready}
 
     def _keep_answers(self, read: _Read, answers: EpochAnswers) -> None:
         """Keep what was read of an epoch that is not complete, for a later attempt."""

@@ -67,6 +67,12 @@ class Captured:
     """Answers that were collected; they become lines of an archive only if they are kept."""
 
     pairs: list[tuple[httpx.Request, httpx.Response]] = field(default_factory=list)
+    _outer: Captured | None = None
+
+    def hand_over(self) -> None:
+        """Give what was collected to whoever captures around this: the answers were right."""
+        if self._outer is not None:
+            self._outer.pairs += self.pairs
 
     def answers(
         self, epoch: int, node: str, block_root: bytes | None, *, is_kept: Callable[[str], bool]
@@ -159,8 +165,11 @@ def request_name(key: RequestKey) -> str:
 
 @contextmanager
 def capturing() -> Iterator[Captured]:
-    """Collect the successful answers to everything that is asked within, tasks included."""
-    kept = Captured()
+    """Collect the successful answers to everything that is asked within, tasks included.
+
+    What is collected within another capture is not the other's unless it is handed over.
+    """
+    kept = Captured(_outer=_CAPTURING.get())
     token = _CAPTURING.set(kept)
     try:
         yield kept

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from valmon_pipeline.beacon.captured_answers import captured_nodes
+from valmon_pipeline.beacon.captured_answers import captured_nodes, capturing
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.epoch.facts import Fact, FactSource
 from valmon_pipeline.epoch.source_names import LADDERS, SourceName
@@ -96,7 +96,7 @@ class Ladder:
         reasons: list[str] = []
         contradiction: ChainRuleViolationError | None = None
         for source in self._in_order(sources):
-            with captured_nodes() as nodes:
+            with capturing() as captured, captured_nodes() as nodes:
                 try:
                     value = await source.ask()
                 except (ChainChangedError, NodeNotReadyError):
@@ -109,6 +109,8 @@ class Ladder:
                     reasons.append(f"{source.name}: {reason_of(error)}")
                     logger.info("no %s from %s: %s", fact.value, source.name, error)
                     continue
+            # Answers that turned out to be wrong are not kept for a later attempt.
+            captured.hand_over()
             self._refused[source.name] = 0
             kept = ", ".join(sorted(nodes))
             self.know(

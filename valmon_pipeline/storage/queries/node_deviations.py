@@ -32,30 +32,37 @@ class NodeDeviation:
 def node_deviations(database: Database) -> list[NodeDeviation]:
     """The facts that nodes gave other numbers for than the specification, by node and fact.
 
+    Rewards that an epoch credits for the one before are attestation rewards like any other.
+
     ``compared`` counts the numbers of the epochs with deviations alone.
 
     Raises:
         StorageError: the database is away or refuses.
     """
     sources = table_of(database.schema, "fact_sources").c
+    fact = sa.case(
+        (sources.fact == "previous_attestation_rewards", "attestation_rewards"),
+        else_=sources.fact,
+    ).label("fact")
+    epoch_count = sa.func.count(sources.epoch.distinct())
     statement = (
         sa.select(
-            *(sources.node, sources.fact, sa.func.count()),
+            *(sources.node, fact, epoch_count),
             *(sa.func.min(sources.epoch), sa.func.max(sources.epoch)),
             sa.cast(sa.func.sum(sources.compared), sa.BigInteger),
             sa.cast(sa.func.sum(sources.deviating), sa.BigInteger),
             sa.func.coalesce(sa.func.max(sources.largest_deviation), 0),
         )
         .where(sources.deviating > 0, sources.node.is_not(None))
-        .group_by(sources.node, sources.fact)
-        .order_by(sources.node, sources.fact)
+        .group_by(sources.node, fact)
+        .order_by(sources.node, fact)
     )
     with database.transaction("read where nodes deviate from the specification") as connection:
         rows = connection.execute(statement).all()
     return [
         NodeDeviation(
             node=node,
-            fact=fact,
+            fact=name,
             epochs=epochs,
             first_epoch=first,
             last_epoch=last,
@@ -63,5 +70,5 @@ def node_deviations(database: Database) -> list[NodeDeviation]:
             deviating=deviating,
             largest_gwei=largest or 0,
         )
-        for node, fact, epochs, first, last, compared, deviating, largest in rows
+        for node, name, epochs, first, last, compared, deviating, largest in rows
     ]
