@@ -121,7 +121,7 @@ def _summary(key: dg.AssetKey, name: str, results: Sequence[CheckResult]) -> dg.
         passed=not failed,
         asset_key=key,
         check_name=name,
-        description=f"epoch {failed[0].epoch}: {failed[0].detail}" if failed else None,
+        description=_description(results, failed),
         metadata={
             "epochs": len(results),
             "rows_compared": sum(result.compared for result in results),
@@ -129,4 +129,16 @@ def _summary(key: dg.AssetKey, name: str, results: Sequence[CheckResult]) -> dg.
             **({"failing_epochs": str([result.epoch for result in failed])} if failed else {}),
             **({"examples": dg.MetadataValue.table(records=examples)} if examples else {}),
         },
+    )
+
+
+def _description(results: Sequence[CheckResult], failed: Sequence[CheckResult]) -> str | None:
+    if failed:
+        return f"epoch {failed[0].epoch}: {failed[0].detail}"
+    idle = [result.epoch for result in results if not result.compared]
+    if not idle:
+        return None
+    return (
+        f"Nothing to compare in {len(idle)} of {len(results)} epochs (the first: {idle[0]}): "
+        "no rows, or a fact that is not known; `valmon status --epoch` says which."
     )

@@ -300,6 +300,7 @@ def _named_committees(rows: list[schemas.CommitteeRow]) -> Committees:
         int64_column(_values(rows, "index"), "data[{}].index"),
         lengths,
         members,
+        named_only=True,
     )
 
 

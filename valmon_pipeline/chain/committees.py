@@ -35,8 +35,12 @@ class Committees:
         committee_index: npt.ArrayLike,
         lengths: npt.ArrayLike,
         flat: npt.ArrayLike,
+        *,
+        named_only: bool = False,
     ) -> Committees:
         """Committees in any order, their members concatenated in the same order in ``flat``.
+
+        With ``named_only`` members that are not named are negative, each by a number of its own.
 
         Raises:
             ChainRuleViolationError: slots are not consecutive, a committee is missing or given
@@ -60,6 +64,8 @@ class Committees:
             slot, index, length = slot[order], index[order], length[order]
         _require_rectangle(slot, index)
         _require_even_lengths(slot, index, length)
+        if not named_only:
+            _require_members(members)
         _require_unique_members(members)
         offset = np.cumsum(length) - length
         return cls(slot, index, offset, length, members)
@@ -183,11 +189,14 @@ def _require_even_lengths(slot: Int64Array, index: Int64Array, length: Int64Arra
         )
 
 
-def _require_unique_members(members: Int64Array) -> None:
+def _require_members(members: Int64Array) -> None:
     if len(members) and int(members.min()) < 0:
         raise ChainRuleViolationError(
             f"committees: validator index {int(members.min())} is negative"
         )
+
+
+def _require_unique_members(members: Int64Array) -> None:
     ordered = np.sort(members)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(twice):
