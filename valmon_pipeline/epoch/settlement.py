@@ -24,13 +24,16 @@ from valmon_pipeline.chain.registry import BoolArray, Int64Array, ValidatorRegis
 from valmon_pipeline.chain.rewards import is_inactivity_leak, total_active_balance
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.sync_committee import sync_participant_reward, sync_participation
+from valmon_pipeline.epoch.accounting import ledger_of
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
 from valmon_pipeline.epoch.facts import Fact, FactSource
-from valmon_pipeline.epoch.movements import epoch_movements
+from valmon_pipeline.epoch.movements import Movements, epoch_movements
 from valmon_pipeline.epoch.network_totals import slashed_when_rewarded
 from valmon_pipeline.epoch.source_names import SourceName
+from valmon_pipeline.ledger.residuals import ResidualClass
 
 _COMPONENTS: Final = ("source", "target", "head", "inactivity")
+_FEWEST_TO_JUDGE: Final = 3
 _MOST_BY_ROUNDING: Final = len(_COMPONENTS)
 """Gwei by which a total of rounded components can differ from one of floored ones."""
 
@@ -60,6 +63,13 @@ def settle_rounding(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers:
     ):
         return answers
     movements = epoch_movements(spec, answers)
+    if reason := _contradicted_by_balances(answers, movements, previous):
+        source = FactSource(source.fact, None, None, reason)
+        return replace(
+            answers,
+            previous_attestation_rewards=None,
+            sources=_with(answers.sources, source),
+        )
     residual, unproved = movements.residual, movements.unknown.any
     rounded = (residual != 0) & (np.abs(residual) <= _MOST_BY_ROUNDING) & ~unproved
     at = np.searchsorted(previous.validator_index, movements.validator_index)
@@ -88,6 +98,29 @@ def settle_rounding(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers:
                 ),
             ),
         ),
+    )
+
+
+def _contradicted_by_balances(
+    answers: EpochAnswers, movements: Movements, previous: AttestationRewards
+) -> str | None:
+    """Why the rewards are of another chain, if most balances moved by something else.
+
+    Nothing else moves most balances, so the rewards are what is wrong. Of fewer than three
+    validators that cannot be told: what is left over is then shown as unexplained.
+    """
+    residual, unproved = movements.residual, movements.unknown.any
+    judged = np.isin(movements.validator_index, previous.validator_index) & ~unproved
+    unexplained = ledger_of(movements).residual_class == ResidualClass.UNEXPLAINED.code
+    wrong = judged & unexplained & (np.abs(residual) > _MOST_BY_ROUNDING)
+    of, count = int(judged.sum()), int(wrong.sum())
+    if of < _FEWEST_TO_JUDGE or 2 * count <= of:
+        return None
+    first = int(np.argmax(wrong))
+    return (
+        f"{answers.node} reports attestation rewards of epoch {answers.epoch - 1} that contradict "
+        f"{count} of {of} balances (first of validator {int(movements.validator_index[first])}, "
+        f"by {int(residual[first])} gwei): they are of another chain"
     )
 
 

@@ -100,14 +100,6 @@ def test_a_node_that_is_away_is_told_before_anything_is_started(
     assert not (home.path / "postgres").exists()
 
 
-def test_up_with_a_node_that_is_away_starts_nothing(valmon: InProcess, home: Home) -> None:
-    done = valmon("up", **AWAY)
-    assert done.code == 1
-    assert "no beacon node can be used" in done.err
-    assert not (home.path / "postgres").exists()
-    assert not (home.path / "up.json").exists()
-
-
 @pytest.mark.parametrize(
     ("epochs", "advice"),
     [("8..5", "did you mean 5..8"), ("five", "write FIRST..LAST"), ("5-8", "write FIRST..LAST")],
