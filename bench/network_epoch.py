@@ -30,6 +30,7 @@ from bench.network_node import EPOCH
 from bench.scores import server_cpu_seconds
 from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
+from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.errors import BeaconUnreachableError
 from valmon_pipeline.frames import TABLES
@@ -58,8 +59,8 @@ def made_up_node(active: int) -> Iterator[str]:
         node.wait()
 
 
-def materialize(url: str, warehouse: Warehouse, watch: Watch) -> EpochReport:
-    """Read, compute and store the epoch."""
+def open_client_at(url: str) -> OpenClient:
+    """Open clients of one node, asked as fast as it answers."""
 
     @asynccontextmanager
     async def open_client(
@@ -70,8 +71,13 @@ def materialize(url: str, warehouse: Warehouse, watch: Watch) -> EpochReport:
                 raise BeaconUnreachableError("there is no other node")
             yield client
 
+    return open_client
+
+
+def materialize(url: str, warehouse: Warehouse, watch: Watch) -> EpochReport:
+    """Read, compute and store the epoch."""
     reports: list[EpochReport] = []
-    materializer = EpochMaterializer(open_client, warehouse, watch)
+    materializer = EpochMaterializer(open_client_at(url), warehouse, watch)
     outcome = materializer.run([EPOCH], reports.append)
     assert not outcome.failures, outcome.failures
     return reports[0]

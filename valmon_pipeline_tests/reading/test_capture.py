@@ -74,7 +74,8 @@ def test_each_question_of_a_boundary_is_asked_once() -> None:
         asked = len(faults.asked)
         again, _ = captured_at(url, boundary, ON_A_LARGE_NETWORK)
         assert boundary.is_due(EPOCH + 1)
-    assert report.problems == again.problems == again.answers == ()
+    assert report.problems == again.problems == ()
+    assert again.answers == ()
     of_epoch = {answer.request.split("?")[0].split(" ")[1]: answer for answer in report.answers}
     state = f"/eth/v1/beacon/states/{EPOCH * SLOTS}"
     assert of_epoch.keys() == {
@@ -110,7 +111,7 @@ def test_committees_are_kept_with_the_members_that_are_needed(watch: Watch) -> N
 def test_what_a_node_refuses_is_asked_for_a_few_times_and_said() -> None:
     faults, boundary = Refusals("/sync_committees"), BoundaryCapture()
     with node_at(SLOT, faults) as url:
-        problems = []
+        problems: list[str] = []
         for _ in range(5):
             report, _ = captured_at(url, boundary, ON_A_LARGE_NETWORK)
             problems += report.problems

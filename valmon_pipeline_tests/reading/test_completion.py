@@ -82,6 +82,7 @@ def test_what_is_missing_comes_later_with_a_correction_for_each_value(
     ]
     stored = own_warehouse.read("attestation_rewards", epochs=[EPOCH])
     assert of_rewards["old_value"].isna().all()
-    assert {
-        int(row.validator_index): int(row.new_value) for row in of_rewards.itertuples()
-    } == dict(zip(stored["validator_index"], stored["total_reward"], strict=True))
+    corrected = dict(
+        zip(of_rewards["validator_index"], of_rewards["new_value"].astype("int64"), strict=True)
+    )
+    assert corrected == dict(zip(stored["validator_index"], stored["total_reward"], strict=True))
