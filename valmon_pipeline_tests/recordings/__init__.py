@@ -12,6 +12,8 @@ the states of each epoch's first and last slot. The answer to ``rewards/attestat
 ``lodestar-by-age.jsonl``: which requests about an epoch Lodestar v1.39.1 answered when the head was
 so many epochs further (200, or status and message); preset ``minimal``, Fulu from epoch 3.
 
+``unpatched/recording.jsonl.zst``: 691 answers of a Lodestar v1.22.0 node as it was released, slots
+128–159: rewards are fractions or balances, most states before finality are 404.
 
 ``specification/blocks.jsonl.zst``: made-up blocks of every fork from Phase 0 to Fulu (preset
 ``minimal``; every list empty, with one element, and with two), serialized by the executable
@@ -37,6 +39,7 @@ from valmon_pipeline.devnet.recorded_states import RecordedState, RecordedStates
 SSZ: Final = Path(__file__).parent / "ssz"
 RECORDING: Final = SSZ / "recording.jsonl.zst"
 MAINNET: Final = Path(__file__).parent / "mainnet" / "recording.jsonl.zst"
+UNPATCHED: Final = Path(__file__).parent / "unpatched" / "recording.jsonl.zst"
 BY_AGE: Final = Path(__file__).parent / "lodestar-by-age.jsonl"
 SPECIFICATION: Final = Path(__file__).parent / "specification"
 STATE_SLOTS: Final = tuple(range(8, 113, 8))
