@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -67,7 +67,8 @@ class LiveChain:
         """Another branch: these slots have no block, and the next block follows the one before."""
         with ExitStack() as stack:
             for slot in slots:
-                stack.enter_context(self.hiding(slot))
+                for path in (f"{HEADERS}/{slot}", f"{BLOCKS}/{slot}"):
+                    stack.enter_context(self.maybe(path, self.faults.replacing(path, _not_found)))
             child = self.next_block(max(slots) + 1)
             parent = min(slots) - 1
             while devnet().header(parent) is None:
@@ -75,56 +76,41 @@ class LiveChain:
             before = devnet().header(parent)
             assert before is not None
             root = "0x" + before.root.hex()
-            spoil = setting("data", "header", "message", "parent_root", to=root)
-            stack.enter_context(self.maybe_spoiling(f"{HEADERS}/{child}", spoil))
             block = devnet().header(child)
             assert block is not None
-            spoil = setting("data", "message", "parent_root", to=root)
-            path = f"/eth/v2/beacon/blocks/0x{block.root.hex()}"
-            stack.enter_context(self.maybe_spoiling(path, spoil))
+            for name in (str(child), f"0x{block.root.hex()}"):
+                spoil = setting("data", "header", "message", "parent_root", to=root)
+                path = f"{HEADERS}/{name}"
+                stack.enter_context(self.maybe(path, self.faults.spoiling(path, spoil)))
+                spoil = setting("data", "message", "parent_root", to=root)
+                path = f"{BLOCKS}/{name}"
+                stack.enter_context(self.maybe(path, self.faults.spoiling(path, spoil)))
             yield
 
     @contextmanager
     def hiding_by_slot(self, slot: int, *, times: int | None = None) -> Iterator[None]:
         """The node does not find the block of a slot when asked for it by slot."""
 
-        def refuse(body: bytes) -> Response:
-            return Response(NOT_FOUND, 404, media_type="application/json")
-
-        with self.faults.replacing(f"{BLOCKS}/{slot}", refuse, times=times):
+        with self.faults.replacing(f"{BLOCKS}/{slot}", _not_found, times=times):
             yield
 
     @contextmanager
     def losing(self, slot: int) -> Iterator[None]:
         """The node does not know the block of a slot, by slot or by root."""
 
-        def refuse(body: bytes) -> Response:
-            return Response(NOT_FOUND, 404, media_type="application/json")
-
         header = devnet().header(slot)
         assert header is not None
         root = f"0x{header.root.hex()}"
         with (
-            self.faults.replacing(f"{BLOCKS}/{slot}", refuse),
-            self.faults.replacing(f"{HEADERS}/{root}", refuse),
+            self.faults.replacing(f"{BLOCKS}/{slot}", _not_found),
+            self.faults.replacing(f"{HEADERS}/{root}", _not_found),
         ):
             yield
 
     @contextmanager
-    def hiding(self, slot: int, *, times: int | None = None) -> Iterator[None]:
-        """The node does not tell of the header of a slot when asked for it by slot."""
-
-        def refuse(body: bytes) -> Response:
-            return Response(NOT_FOUND, 404, media_type="application/json")
-
-        with self.faults.replacing(f"{HEADERS}/{slot}", refuse, times=times):
-            yield
-
-    @contextmanager
-    def maybe_spoiling(self, path: str, spoil: Callable[[Any], Any]) -> Iterator[None]:
+    def maybe(self, path: str, fault: AbstractContextManager[None]) -> Iterator[None]:
         """Spoil answers that are not necessarily asked for."""
-        with ExitStack() as stack:
-            stack.enter_context(self.faults.spoiling(path, spoil))
+        with fault:
             # Ask once, so that the fault has been used.
             httpx.get(self.url + path, trust_env=False)
             yield
@@ -135,6 +121,10 @@ class LiveChain:
         while devnet().header(slot) is None:
             slot += 1
         return slot
+
+
+def _not_found(body: bytes) -> Response:
+    return Response(NOT_FOUND, 404, media_type="application/json")
 
 
 @contextmanager

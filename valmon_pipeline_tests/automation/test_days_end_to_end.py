@@ -26,7 +26,7 @@ from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs
 from valmon_pipeline_tests.cli.home import Home
 from valmon_pipeline_tests.conftest import temporary_home
-from valmon_pipeline_tests.moody_node import GENESIS, SPEC, moody_node
+from valmon_pipeline_tests.moody_node import GENESIS, SPEC, SYNCING, moody_node
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +55,8 @@ def slow_node_url() -> Iterator[str]:
             "SLOT_DURATION_MS": str(SLOT_SECONDS * 1000),
         }
         mood.changed[GENESIS] = {"genesis_time": str(int(midnight.timestamp()))}
+        # The whole recording takes longer than five days; a head after now is a fault of a node.
+        mood.changed[SYNCING] = {"head_slot": str(5 * EPOCHS_A_DAY * 8)}
         yield url
 
 

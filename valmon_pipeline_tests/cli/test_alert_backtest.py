@@ -32,6 +32,7 @@ def test_without_stored_epochs_nothing_is_paged(ask: Backtest) -> None:
         "epochs": 0,
         "messages": 0,
         "alerts": [],
+        "epochs_lacking_facts": [],
     }
 
 

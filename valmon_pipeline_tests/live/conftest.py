@@ -63,15 +63,18 @@ def open_chain(recording: Recording) -> Iterator[OpenChain]:
     """Opens chains that stand at the start of a slot."""
     with ExitStack() as opened:
 
-        def open_at(slot: int, faults: FaultInjector | None = None) -> Chain:
-            return opened.enter_context(_chain(recording, slot, faults))
+        def open_at(
+            slot: int, faults: FaultInjector | None = None, started: float = 1_800_000_000.0
+        ) -> Chain:
+            return opened.enter_context(_chain(recording, slot, faults, started))
 
         yield open_at
 
 
 @contextmanager
-def _chain(recording: Recording, slot: int, faults: FaultInjector | None) -> Iterator[Chain]:
-    started = 1_800_000_000.0
+def _chain(
+    recording: Recording, slot: int, faults: FaultInjector | None, started: float
+) -> Iterator[Chain]:
     now = [lambda: started]
     node = ReplayNode(recording, live=True, start_slot=slot, now=lambda: now[0](), faults=faults)
     with BackgroundReplayNode(node) as background:

@@ -22,6 +22,10 @@ START = 240
 """The first slot of epoch 30; its blocks, and those of the two that follow, are all there."""
 
 
+IN_THE_PAST = 1_700_000_000.0
+"""By the clock that bounds a node's head, when the chain is at ``START``."""
+
+
 class Service:
     """The sensor and the jobs of an installation, with its file."""
 
@@ -109,7 +113,9 @@ def service(
     open_chain: OpenChain, tables: Warehouse, database_url: str, tmp_path: Path
 ) -> Iterator[Service]:
     with dg.DagsterInstance.ephemeral() as instance:
-        service = Service(tmp_path, open_chain(START), tables, database_url, instance)
+        service = Service(
+            tmp_path, open_chain(START, started=IN_THE_PAST), tables, database_url, instance
+        )
         yield service
         service.close()
 

@@ -87,6 +87,7 @@ def test_values_are_written_out() -> None:
 def test_a_row_that_goes_or_appears_has_an_entry_per_column() -> None:
     contract = contract_of("sync_rewards")
     whole = sample_frame("sync_rewards", rows=5)
+    whole = whole.assign(reward=whole["reward"].fillna(-7))
     without = whole.drop(index=3).reset_index(drop=True)
     gone = entries(changed_values(contract, whole, without, np.arange(5)))
     appeared = entries(changed_values(contract, without, whole, np.arange(5)))
@@ -107,7 +108,9 @@ def test_a_million_rows_are_compared_at_once() -> None:
     contract = contract_of("attestation_rewards")
     stored = sample_frame("attestation_rewards", rows=1_000_000)
     new = stored.assign(source_reward=stored["source_reward"] + 1)
-    assert len(changed_values(contract, stored, new, np.arange(1))) == 1_000_000
+    known = int(stored["source_reward"].notna().sum())
+    assert known > 500_000
+    assert len(changed_values(contract, stored, new, np.arange(1))) == known
 
 
 def test_replacing_a_stored_epoch_keeps_what_changed(warehouse: Warehouse) -> None:

@@ -282,6 +282,8 @@ def test_everybody_is_summed_up(filled: Warehouse) -> None:
         "missed": 3,
         "attestation_effectiveness": pytest.approx(0.5),
         "reward_effectiveness": pytest.approx((100 + 60 - 70) / 300),
+        "incomplete_epochs": 3,
+        "rewards_known": 12,
         # Attestations 20 per epoch, sync committee 30 once, validator 1's block 1000 per epoch.
         "earned_gwei": 3 * 20 + 30 + 3 * 1000,
         "missed_gwei": 3 * (0 + 40 + 170) + 40,
