@@ -184,4 +184,5 @@ def advice_for(survey: Survey, report: FactReport) -> str:
         return f"{survey.client.title} {found.option}: {found.effect}"
     if survey.client is ConsensusClient.UNKNOWN:
         return "the node does not say which client it is; docs/nodes.md has the options of six"
-    return f"no option of {survey.client.title} gives it; another client's archive node may"
+    when = " at the head" if report.moment is Moment.NOW else ""
+    return f"no option of {survey.client.title} gives it{when}; another client's archive node may"
