@@ -71,6 +71,8 @@ GET_IDS: Final = 64
 _ACCEPT_SSZ: Final = {"Accept": f"{SSZ};q=1,{JSON};q=0.9"}
 _NOT_IN_THIS_FORMAT: Final = frozenset({406, 415})
 _NO_SUCH_ENDPOINT: Final = frozenset({404, 405, 501})
+_NO_POST: Final = _NO_SUCH_ENDPOINT | {400, 403, 413, 415}
+"""Gateways forbid POST by 403, or drop its body, so that the node answers 400."""
 _NO_SUCH_QUEUE: Final = _NO_SUCH_ENDPOINT | {400}
 """400: the state is of before Electra, or pruned at some clients."""
 
@@ -515,10 +517,10 @@ class BeaconClient:
         return self._connection.read(decoder, response, "GET", path)
 
     async def _validators_by_id(self, path: str, ids: Sequence[str]) -> ValidatorRegistry:
-        """Ask by POST, or by GET where the node does not know the POST."""
+        """Ask by POST, or by GET where the node or a gateway does not take the POST."""
         if self._posts_validators:
             response = await self._connection.ask(
-                "POST", path, body={"ids": ids}, named=len(ids), tolerated=_NO_SUCH_ENDPOINT
+                "POST", path, body={"ids": ids}, named=len(ids), tolerated=_NO_POST
             )
             if response.status_code == httpx.codes.OK:
                 return self._connection.read(decode.validators, response, "POST", path)

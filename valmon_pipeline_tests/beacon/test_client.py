@@ -221,7 +221,7 @@ class TestValidators:
             10_000,
         ]
 
-    @pytest.mark.parametrize("status", [404, 405, 501])
+    @pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 415, 501])
     def test_a_node_without_the_post_is_asked_by_get(self, node: ScriptedNode, status: int) -> None:
         def by_get(request: Received) -> Reply:
             if request.method == "POST":
