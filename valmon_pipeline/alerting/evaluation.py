@@ -186,7 +186,7 @@ def _groups(
 
 
 def _sighted(kind: AlertType, history: Sequence[EpochFacts]) -> int:
-    """How many epochs of the window have every fact that the rule judges by."""
+    """Number of epochs of the window that have every fact that the rule judges by."""
     return sum(not is_blind(kind, facts) for facts in history)
 
 

@@ -40,7 +40,7 @@ _EXIT_EVENTS: Final = ("voluntary_exit",)
 
 @dataclass(frozen=True, slots=True)
 class EpochFacts:
-    """What is stored of one epoch, by table.
+    """Rows of one stored epoch, by table.
 
     Columns as in the contracts of the tables, those of ``TABLES_READ``. ``leak``: it fell into an
     inactivity leak, or it is not known that it did not. ``missing`` are the facts of the epoch that
@@ -120,7 +120,7 @@ a rule may still find something bad in what is known; silence is no sign that al
 
 
 def is_blind(kind: AlertType, facts: EpochFacts) -> bool:
-    """Whether the epoch lacks a fact that the rule judges by."""
+    """True if the epoch lacks a fact that the rule judges by."""
     return not NEEDED_FACTS[kind].isdisjoint(facts.missing)
 
 
@@ -362,7 +362,7 @@ def _statuses(facts: EpochFacts) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _without_status(before: pd.DataFrame, after: pd.DataFrame) -> BoolArray:
-    """Whose status (of ``after``, n) is not known at one of the two ends."""
+    """Rows of ``after`` (n) whose status is not known at one of the two ends."""
     at_start = _had(before[before["status"].isna().to_numpy(np.bool_)], after)
     return at_start | after["status"].isna().to_numpy(np.bool_)
 

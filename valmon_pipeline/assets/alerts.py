@@ -51,7 +51,7 @@ class Alerting:
 
 @dataclass(slots=True)
 class AlertsOutcome:
-    """What evaluating epochs found and changed; by epoch the rules that lacked a fact to judge by;
+    """Findings and changes of evaluating epochs; by epoch the rules that lacked a fact to judge by;
     and how many messages about alerts, of whatever age, were given up."""
 
     findings: dict[int, list[Finding]] = field(default_factory=dict)

@@ -155,7 +155,7 @@ def live_snapshot_frame(spec: ChainSpec, registry: ValidatorRegistry, slot: int)
 
 
 def status_events(before: pd.DataFrame, after: pd.DataFrame) -> list[Event]:
-    """What changed between two snapshots; validators that are in one only, or whose status is not
+    """Changes between two snapshots; validators that are in one only, or whose status is not
     known in one, are left out."""
     before, after = before.dropna(subset=["status"]), after.dropna(subset=["status"])
     both = before[["validator_index", "slot", "status"]].merge(

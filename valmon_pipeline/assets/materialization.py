@@ -122,7 +122,7 @@ class _Read:
 
 
 class _VainQuestions:
-    """Whether to ask other nodes about what one does not know: not for every epoch of a long
+    """Decides about asking other nodes what one does not know: not for every epoch of a long
     outage, if none of them knows it either."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class _VainQuestions:
         self._skips = 0
 
     def is_worthwhile(self) -> bool:
-        """Whether to ask now; counts the epochs that are let pass."""
+        """True if now is the time to ask; counts the epochs that are let pass."""
         self._skips = max(0, self._skips - 1)
         return self._skips == 0
 
