@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from valmon_pipeline.beacon.answers import AttestationRewards
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_active
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
@@ -120,10 +121,19 @@ def _flags_match_rewards(
     """
     registry = answers.registry_at_end
     leak = leak_of(spec, answers)
-    if registry is None or leak is None or answers.attestation_rewards is None:
+    reported = _reported_rewards(answers)
+    if registry is None or leak is None or reported is None:
         return _nothing_to_compare()
-    outcomes, rewards = frames["attestation_outcomes"], frames["attestation_rewards"]
-    joined = rewards[rewards["total_reward"].notna()].merge(
+    components = ("source", "target", "head")
+    rewards = pd.DataFrame(
+        {
+            "validator_index": reported.validator_index,
+            **{f"{name}_reward": getattr(reported, name) for name in components},
+        }
+    )
+    priced = ["validator_index", "effective_balance", *(f"ideal_{name}" for name in components)]
+    outcomes = frames["attestation_outcomes"]
+    joined = rewards.merge(frames["attestation_rewards"][priced], on="validator_index").merge(
         outcomes[["validator_index", "source_timely", "target_timely", "head_timely"]],
         on="validator_index",
         how="inner",
@@ -131,7 +141,7 @@ def _flags_match_rewards(
     slashed = registry.validator_index[slashed_when_rewarded(spec, answers, registry)]
     joined = joined[~joined["validator_index"].isin(slashed) & (joined["effective_balance"] > 0)]
     wrong = pd.Series(False, index=joined.index)
-    for component in ("source", "target", "head"):
+    for component in components:
         reward, flag = joined[f"{component}_reward"], joined[f"{component}_timely"]
         if leak:
             earned = reward >= 0
@@ -144,6 +154,14 @@ def _flags_match_rewards(
     columns = ["validator_index", "source_timely", "source_reward", "target_timely"]
     columns += ["target_reward", "head_timely", "head_reward"]
     return len(joined), joined.loc[wrong, columns]
+
+
+def _reported_rewards(answers: EpochAnswers) -> AttestationRewards | None:
+    """The node's own rewards: what is stored may have been computed from what it is compared
+    with."""
+    if answers.whole_registry and answers.attestation_rewards is not None:
+        return answers.reported_attestation_rewards
+    return answers.attestation_rewards
 
 
 def _ideal_matches_node(
@@ -174,10 +192,11 @@ def _ideal_matches_node(
 def _reward_per_eligible_validator(
     spec: ChainSpec, answers: EpochAnswers, frames: Frames
 ) -> tuple[int, pd.DataFrame]:
-    frame = frames["attestation_rewards"]
-    if answers.attestation_rewards is None:
+    frame, reported = frames["attestation_rewards"], _reported_rewards(answers)
+    if reported is None:
         return _nothing_to_compare()
-    return len(frame), frame.loc[frame["total_reward"].isna(), ["validator_index"]]
+    listed = frame["validator_index"].isin(reported.validator_index)
+    return len(frame), frame.loc[~listed | frame["total_reward"].isna(), ["validator_index"]]
 
 
 def _rewards_within_attainable(
@@ -342,13 +361,13 @@ EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
     EpochCheck(
         "attestation_outcomes",
         "flags_match_rewards",
-        "Timely flags derived from blocks agree with the sign of the rewards.",
+        "Timely flags derived from blocks agree with the sign of the rewards the node reports.",
         _flags_match_rewards,
     ),
     EpochCheck(
         "attestation_rewards",
         "every_eligible_validator_has_a_reward",
-        "The reward of every watched validator that is eligible is known.",
+        "The node reports a reward for every watched validator that is eligible, and it is known.",
         _reward_per_eligible_validator,
     ),
     EpochCheck(

@@ -67,6 +67,8 @@ class EpochAnswers:
     ``seat_reward_at_end`` that in the first block of E+1.
 
     ``previous_attestation_rewards`` are those of target epoch E-1, which the end of E credits.
+    ``reported_attestation_rewards`` are those of target epoch E as the node reports them, where
+    ``attestation_rewards`` are the specification's.
     ``queues`` are only asked for if balances moved that nothing else explains.
 
     ``network_rewards`` is what everybody earned by the state of the last slot of E+1, where that is
@@ -93,6 +95,7 @@ class EpochAnswers:
     sync_rewards: Mapping[int, SyncCommitteeRewards]
     finalized_epoch_at_transition: int | None
     previous_attestation_rewards: AttestationRewards | None
+    reported_attestation_rewards: AttestationRewards | None = None
     life_cycles: ValidatorRegistry | None = None
     sync_committee_at_end: Int64Array | None = None
     seat_reward: int | None = None

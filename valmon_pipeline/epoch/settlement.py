@@ -63,7 +63,9 @@ def settle_rounding(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers:
     ):
         return answers
     movements = epoch_movements(spec, answers)
-    if reason := _contradicted_by_balances(answers, movements, previous):
+    reported = (source.source or "").endswith(SourceName.ATTESTATION_REWARDS.value)
+    reason = _contradicted_by_balances(answers, movements, previous) if reported else None
+    if reason is not None:
         source = FactSource(source.fact, None, None, reason)
         return replace(
             answers,
@@ -104,10 +106,11 @@ def settle_rounding(spec: ChainSpec, answers: EpochAnswers) -> EpochAnswers:
 def _contradicted_by_balances(
     answers: EpochAnswers, movements: Movements, previous: AttestationRewards
 ) -> str | None:
-    """Why the rewards are of another chain, if most balances moved by something else.
+    """Return a reason if a node's rewards contradict most balances; None otherwise.
 
-    Nothing else moves most balances, so the rewards are what is wrong. Of fewer than three
-    validators that cannot be told: what is left over is then shown as unexplained.
+    Nothing else moves most balances, so the rewards are in doubt. Of fewer than three validators
+    that cannot be told: what is left over is then shown as unexplained, and so is what the
+    specification's own rewards leave over, since that is a mistake here.
     """
     residual, unproved = movements.residual, movements.unknown.any
     judged = np.isin(movements.validator_index, previous.validator_index) & ~unproved
@@ -120,7 +123,8 @@ def _contradicted_by_balances(
     return (
         f"{answers.node} reports attestation rewards of epoch {answers.epoch - 1} that contradict "
         f"{count} of {of} balances (first of validator {int(movements.validator_index[first])}, "
-        f"by {int(residual[first])} gwei): they are of another chain"
+        f"by {int(residual[first])} gwei): they are of another chain, or of a rule that "
+        "valmon does not know"
     )
 
 
@@ -171,7 +175,12 @@ def _settle_attestation_rewards(spec: ChainSpec, answers: EpochAnswers) -> Epoch
             reason = f"the inactivity penalties of {unknown} validators take a node or a state"
             reasons = "; ".join(filter(None, [reason, source.reason]))
             source = replace(source, source=None, node=None, reason=reasons)
-    return replace(answers, attestation_rewards=rewards, sources=_with(answers.sources, source))
+    return replace(
+        answers,
+        attestation_rewards=rewards,
+        reported_attestation_rewards=reported,
+        sources=_with(answers.sources, source),
+    )
 
 
 def _rewards_to_store(

@@ -107,6 +107,7 @@ class Bad:
 
     ``costs`` is the fact that is not known without it; None: the epoch is refused. ``SETTLED``:
     another source, or the specification, gives the same. A ``Response`` maker or a spoiler.
+    ``fails`` is the check that holds the node's own answer against what is stored.
     """
 
     path: str
@@ -114,6 +115,7 @@ class Bad:
     costs: Fact | str | None
     spoil: Spoil | None = None
     replace: Callable[[bytes], Response] | None = None
+    fails: str | None = None
 
     def happening(self, faults: Faults) -> AbstractContextManager[None]:
         if self.replace is not None:
@@ -187,6 +189,7 @@ BAD = {
         (),
         SETTLED,
         spoil=setting("data", "total_rewards", 3, "validator_index", to="4711"),
+        fails="attestation_rewards.every_eligible_validator_has_a_reward",
     ),
     "committee too short": Bad(
         f"{STATES}/88/committees",
@@ -303,6 +306,15 @@ def test_a_bad_answer_costs_its_fact_and_changes_no_row(
     for name in bad.names:
         assert name in said
     assert "a bug in valmon" not in said
+    checks = warehouse.read("check_results")
+    failing = checks.loc[~checks["passed"], ["epoch", "check_name"]].values.tolist()
+    assert failing == ([] if bad.fails is None else [[EPOCH, bad.fails]])
+    if bad.fails is not None:
+        found = table_hashes(warehouse)
+        assert found.pop("check_results") != hashes["check_results"]
+        assert found == {name: rows for name, rows in hashes.items() if name != "check_results"}
+        repaired = EpochMaterializer(client_opener(node_url), warehouse, NETWORK).run([EPOCH])
+        assert repaired.failures == {}
     assert table_hashes(warehouse) == hashes
 
 

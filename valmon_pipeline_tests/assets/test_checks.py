@@ -71,6 +71,17 @@ def of_rewards(change: Callable[[AttestationRewards], AttestationRewards]) -> Ch
     return lie
 
 
+def of_reported(change: Callable[[AttestationRewards], AttestationRewards]) -> Change:
+    """What the node reports beside the rewards that are stored."""
+
+    def lie(answers: EpochAnswers) -> EpochAnswers:
+        rewards = answers.reported_attestation_rewards
+        assert rewards is not None
+        return replace(answers, reported_attestation_rewards=change(rewards))
+
+    return lie
+
+
 def of_validator(field: str, index: int, gwei: int) -> Change:
     def change(rewards: AttestationRewards) -> AttestationRewards:
         row = int(np.searchsorted(rewards.validator_index, index))
@@ -87,7 +98,7 @@ def without_validator(index: int) -> Change:
         others: dict[str, Any] = {name: getattr(rewards, name)[kept] for name in fields}
         return replace(rewards, **others)
 
-    return of_rewards(change)
+    return of_reported(change)
 
 
 def one_gwei_more_source(answers: EpochAnswers) -> EpochAnswers:
@@ -137,7 +148,7 @@ LIES = [
     ),
     Lie(
         "attestation_outcomes.flags_match_rewards",
-        of_validator("head", 0, 0),
+        of_reported(lambda rewards: replace(rewards, head=edited(rewards.head, 0, 0))),
         {"validator_index": "0", "head_timely": "True", "head_reward": "0"},
     ),
     Lie(
@@ -232,7 +243,7 @@ def test_labels_that_overlap_fail_the_check_of_the_groups(true_node_url: str) ->
 def test_at_most_five_offenders_are_named_and_all_are_counted(
     truth: dict[Watch, Computed],
 ) -> None:
-    nothing = of_rewards(lambda rewards: replace(rewards, head=np.zeros_like(rewards.head)))
+    nothing = of_reported(lambda rewards: replace(rewards, head=np.zeros_like(rewards.head)))
     computed = told(truth, NETWORK, nothing)
     result = computed.failing_checks()[EPOCH, "attestation_outcomes.flags_match_rewards"]
     assert result.failing > 100

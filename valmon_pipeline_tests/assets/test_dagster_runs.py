@@ -373,24 +373,24 @@ class TestFailures:
         register_epochs(deploy.instance, deploy.network, range(10, 12))
 
         def spoil(body: Any) -> None:
-            body["data"][7]["balance"] = str(int(body["data"][7]["balance"]) + 50)
+            body["data"]["total_rewards"][0]["head"] = "0"
 
-        with faults.spoiling("/eth/v1/beacon/states/96/validators", spoil):
+        with faults.spoiling("/eth/v1/beacon/rewards/attestations/11", spoil):
             result = deploy.materialize(range(10, 12))
         assert result.success
         failed = {
             name: check for name, check in checks_of(deploy, result).items() if not check.passed
         }
-        assert set(failed) == {"balance_ledger.every_gwei_is_accounted_for"}
-        check = failed["balance_ledger.every_gwei_is_accounted_for"]
+        assert set(failed) == {"attestation_outcomes.flags_match_rewards"}
+        check = failed["attestation_outcomes.flags_match_rewards"]
         assert check.metadata["failing_epochs"].value == "[11]"
         assert check.metadata["failing_rows"].value == 1
-        assert check.metadata["rows_compared"].value == 2 * 129
+        assert check.metadata["rows_compared"].value == 2 * 124
         examples = check.metadata["examples"].value
         assert [record.data["epoch"] for record in examples.records] == [11]  # type: ignore[union-attr]
         kept = deploy.warehouse.read("check_results")
         assert kept.loc[~kept["passed"], ["epoch", "check_name"]].values.tolist() == [
-            [11, "balance_ledger.every_gwei_is_accounted_for"]
+            [11, "attestation_outcomes.flags_match_rewards"]
         ]
 
 
