@@ -21,7 +21,12 @@ from valmon_pipeline.beacon.transports.archive import (
 )
 from valmon_pipeline.beacon.transports.node_address import NodeAddressTransport
 from valmon_pipeline.beacon.transports.rate_limit import RateLimitTransport
-from valmon_pipeline.beacon.transports.retry import DEADLINE, RetryPolicy, RetryTransport
+from valmon_pipeline.beacon.transports.retry import (
+    DEADLINE,
+    RetryPolicy,
+    RetryTransport,
+    is_untrusted_certificate,
+)
 from valmon_pipeline.beacon.transports.whole_body import OversizedAnswerError, WholeBodyTransport
 from valmon_pipeline.errors import ConfigurationError
 
@@ -284,3 +289,11 @@ class TestArchive:
     def test_what_was_not_recorded_is_named(self) -> None:
         with pytest.raises(NotInArchiveError, match="GET /eth/v1/node/version"):
             send(ReplayTransport([]))
+
+
+def test_causes_that_lead_back_to_where_they_began_end_the_search() -> None:
+    """A dead node's connection errors were seen to do so: the run hung."""
+    first, second = httpx.ConnectError("refused"), OSError("reset")
+    first.__cause__, second.__cause__ = second, None
+    second.__context__ = first
+    assert not is_untrusted_certificate(first)

@@ -144,9 +144,12 @@ class RetryTransport(httpx.AsyncBaseTransport):
 def is_untrusted_certificate(error: BaseException) -> bool:
     """True if the node's certificate was refused, which another attempt cannot change."""
     one: BaseException | None = error
-    while one is not None:
+    seen: set[int] = set()
+    # Causes and contexts, taken together, can lead back to where they began.
+    while one is not None and id(one) not in seen:
         if isinstance(one, ssl.SSLCertVerificationError):
             return True
+        seen.add(id(one))
         one = one.__cause__ or one.__context__
     return False
 
