@@ -78,6 +78,7 @@ class _ProcessPools:
         self._engines: dict[_PoolOptions, sa.Engine] = {}
         self._keys: dict[tuple[str, str], _KeyList] = {}
         self._deletions = 0
+        self._with_tables: set[str] = set()
         os.register_at_fork(
             before=self._lock.acquire,
             after_in_parent=self._lock.release,
@@ -91,6 +92,17 @@ class _ProcessPools:
             if engine is None:
                 engine = self._engines[options] = _engine_of(options)
             return engine
+
+    def lacks_tables(self, url: str) -> bool:
+        """Whether some of Dagster's tables have to be made; asked until all were there once."""
+        if url in self._with_tables:
+            return False
+        engine = self.engine(_PoolOptions(url))
+        found = retry_pg_connection_fn(lambda: sa.inspect(engine).get_table_names())
+        if not _TABLES.issubset(found):
+            return True
+        self._with_tables.add(url)
+        return False
 
     @property
     def deletions(self) -> int:
@@ -230,15 +242,13 @@ class PooledPostgresStorage(DagsterStorage[dg.DagsterInstance], ConfigurableClas
     """Dagster's three storages in one database, over one pool.
 
     In ``dagster.yaml`` it is ``storage: custom:`` with ``postgres_url``, which must begin with
-    ``postgresql+psycopg2://``. Tables that are missing are made; a process that finds them there
-    asks once, not three times.
+    ``postgresql+psycopg2://``. Tables that are missing are made; a process asks for them once, not
+    three times for each instance.
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._inst_data = inst_data
-        engine = _pools.engine(_PoolOptions(postgres_url))
-        found = retry_pg_connection_fn(lambda: sa.inspect(engine).get_table_names())
-        missing = not _TABLES.issubset(found)
+        missing = _pools.lacks_tables(postgres_url)
         self._run_storage = PooledRunStorage(postgres_url, missing)
         self._event_log_storage = PooledEventLogStorage(postgres_url, missing)
         self._schedule_storage = PooledScheduleStorage(postgres_url, missing)
