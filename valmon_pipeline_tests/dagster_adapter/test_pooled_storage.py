@@ -95,8 +95,10 @@ def libpq(url: str) -> str:
 
 def use(instance: dg.DagsterInstance) -> None:
     """Ask each of the three storages something, and write something."""
-    instance.get_runs(limit=1)
+    instance.get_run_records(limit=1)
+    instance.get_runs(dg.RunsFilter(tags={"valmon/network": "devnet"}))
     instance.all_instigator_state()
+    instance.get_instigator_state("none", "none")
     instance.report_runless_asset_event(dg.AssetMaterialization("an_asset"))
     instance.add_dynamic_partitions(EPOCHS, ["0000001"])
     instance.get_dynamic_partitions(EPOCHS)
@@ -227,10 +229,13 @@ def test_the_address_is_not_in_what_is_handed_to_runs(url: str, tmp_path: Path) 
     assert "postgresql" not in repr(pooled_storage._PoolOptions(url))
 
 
-def test_missing_tables_are_made(database_url: str, tmp_path: Path) -> None:
+def test_missing_tables_are_made_and_can_be_migrated(database_url: str, tmp_path: Path) -> None:
     name = f"dagster_{uuid.uuid4().hex[:12]}"
     execute(database_url, "CREATE DATABASE {}", name)
     with instance_at(dagster_url(database_url, name), tmp_path) as instance:
+        use(instance)
+        instance.upgrade()
+        instance.reindex()
         use(instance)
     execute(database_url, "DROP DATABASE {} WITH (FORCE)", name)
 
@@ -249,6 +254,24 @@ class Reads:
             self.count += 1
             then, self.then = self.then, lambda: None
             then()
+
+
+def test_tables_and_migrations_are_asked_for_once(url: str, tmp_path: Path) -> None:
+    asked = list[str]()
+
+    def listen(_: object, __: object, statement: str, *___: object) -> None:
+        if "pg_catalog" in statement or "secondary_indexes" in statement:
+            asked.append(statement)
+
+    with instance_at(url, tmp_path / "first") as instance:
+        engine = instance.event_log_storage._engine  # type: ignore[attr-defined]
+        sa.event.listen(engine, "after_cursor_execute", listen)
+        use(instance)
+        assert asked
+    asked.clear()
+    with instance_at(url, tmp_path / "second") as instance:
+        use(instance)
+    assert asked == []
 
 
 def test_keys_are_read_once_in_two_seconds(
