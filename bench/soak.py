@@ -50,6 +50,12 @@ START_SECONDS: Final = 240.0
 LOOK_SECONDS: Final = 2.0
 PROVISIONAL_SECONDS: Final = 20
 QUARTERS: Final = 4
+WATCH_EVERYBODY: Final[Mapping[str, str]] = {
+    "VALMON_WATCH": "network",
+    "VALMON_POLLING_INTERVAL_SLOTS": "32",
+    "VALMON_RATE_LIMIT__REQUESTS_PER_SECOND": "1000",
+    "VALMON_RATE_LIMIT__BURST": "10000",
+}
 CLOSED_AFTER_EPOCHS: Final = 2
 """The window of epoch E has closed when E + 2 begins."""
 
@@ -80,16 +86,15 @@ def simulated_chain(validators: int, slot_ms: int) -> Iterator[str]:
 
 
 @contextmanager
-def service(home: Path, node: str) -> Iterator[subprocess.Popen[bytes]]:
+def service(
+    home: Path, node: str, configuration: Mapping[str, str] = WATCH_EVERYBODY
+) -> Iterator[subprocess.Popen[bytes]]:
     """``valmon up``, ready."""
     variables = {
         "VALMON_HOME": str(home),
         "VALMON_NETWORK": NETWORK,
         "VALMON_BEACON_URL": node,
-        "VALMON_WATCH": "network",
-        "VALMON_POLLING_INTERVAL_SLOTS": "32",
-        "VALMON_RATE_LIMIT__REQUESTS_PER_SECOND": "1000",
-        "VALMON_RATE_LIMIT__BURST": "10000",
+        **configuration,
     }
     with (home / "printed.txt").open("wb") as printed:
         up = subprocess.Popen(
@@ -124,10 +129,10 @@ def memory(up: subprocess.Popen[bytes], home: Path, server: EmbeddedPostgres) ->
     named = {"valmon up": up.pid, **{name[:-4]: pid for name, pid in state.processes.items()}}
     found = {name: _megabytes(pid, "VmRSS", "status") for name, pid in named.items()}
     # `dagster code-server start` serves through a process that it starts anew at a reload.
-    grpc = [pid for pid in _children(named["code-server"]) if "grpc" in _command(pid)]
+    grpc = [pid for pid in children(named["code-server"]) if "grpc" in _command(pid)]
     found["code-server (code)"] = sum(_megabytes(pid, "VmRSS", "status") for pid in grpc)
     postmaster = int((server.data_directory / "postmaster.pid").read_text().splitlines()[0])
-    backends = [postmaster, *_children(postmaster)]
+    backends = [postmaster, *children(postmaster)]
     found["PostgreSQL (all)"] = sum(_megabytes(pid, "Pss", "smaps_rollup") for pid in backends)
     return found
 
@@ -140,7 +145,7 @@ def _megabytes(pid: int, field: str, file: str) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), 0)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     children = []
     for directory in Path("/proc").glob("[0-9]*"):
         try:

@@ -9,7 +9,7 @@ import warnings
 from functools import partial
 
 import dagster as dg
-from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
+from dagster import MAX_RUNTIME_SECONDS_TAG
 
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.day_summaries import day_summaries_asset

@@ -11,6 +11,8 @@ import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.workspace.config_schema import ensure_workspace_config
 
+from valmon_pipeline.automation.run_queue import RunQueue
+
 _ROOT = Path(__file__).parent.parent
 
 
@@ -25,8 +27,11 @@ def test_dagster_accepts_the_instance(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
     shutil.copy(_ROOT / "dagster.yaml", tmp_path)
     instance = InstanceRef.from_dir(str(tmp_path))
-    assert instance.run_storage_data is not None
-    assert instance.run_storage_data.class_name == "PostgresRunStorage"
+    assert instance.storage_data is not None
+    assert instance.storage_data.class_name == "PooledPostgresStorage"
+    assert url not in instance.storage_data.config_yaml
+    assert isinstance(instance.run_coordinator, RunQueue)
+    assert instance.run_coordinator.dequeue_interval_seconds == 1
     assert instance.compute_logs_data.class_name == "NoOpComputeLogManager"
     settings: Any = instance.settings
     assert settings["telemetry"] == {"enabled": False}

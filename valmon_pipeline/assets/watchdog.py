@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from typing import Final
 
 import dagster as dg
-from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG
+from dagster import MAX_RUNTIME_SECONDS_TAG
+
+from valmon_pipeline.dagster_adapter.internals import GRPC_INFO_TAG
 
 STOP_AT: Final = 0.75
 """The part of its time after which a run is asked to stop: it ends after the epoch at hand."""

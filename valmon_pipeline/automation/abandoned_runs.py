@@ -8,10 +8,9 @@ import time
 from typing import Final
 
 import dagster as dg
-from dagster._core.launcher import DefaultRunLauncher
-from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from valmon_pipeline.automation.epoch_runs import runs_under_way
+from valmon_pipeline.dagster_adapter.internals import GRPC_INFO_TAG
 
 PROCESS_STARTED: Final = time.time()
 """When this process, a code server's in the case that matters, loaded its code."""
@@ -33,7 +32,7 @@ def fail_abandoned_runs(
     the code server (containers of their own). Should a worker have survived, because only the code
     location was loaded anew, its epochs are stored twice, one after the other: with equal rows.
     """
-    if not isinstance(instance.run_launcher, DefaultRunLauncher):
+    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []
     abandoned = []
     for run in runs_under_way(instance, network):

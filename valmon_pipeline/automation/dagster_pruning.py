@@ -15,6 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 import dagster as dg
 import sqlalchemy as sa
 
+from valmon_pipeline.dagster_adapter.pooled_storage import forget_partition_keys
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.partitions import epoch_key, epoch_partitions, registered_epochs
 
@@ -160,6 +161,7 @@ def _delete_keys(
             # Not LIKE: to it, the _ of a network's name is any character.
             {"prefix": f'["{network}", ', "keys": keys},
         ).rowcount
+    forget_partition_keys()
     return len(keys), events
 
 

@@ -6,17 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
-from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG, PARTITION_NAME_TAG, PRIORITY_TAG
+from dagster import MAX_RUNTIME_SECONDS_TAG
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.materialization import EPOCH_DEADLINE_SECONDS
 from valmon_pipeline.assets.run_tags import (
+    CATCH_UP,
     COMPLETION,
     NETWORK_TAG,
     PROVISIONAL_TAG,
     REASON_TAG,
     WORK_TAG,
+)
+from valmon_pipeline.dagster_adapter.internals import (
+    PARTITION_NAME_TAG,
+    PRIORITY_TAG,
 )
 from valmon_pipeline.partitions import (
     RANGE_END_TAG,
@@ -29,7 +33,6 @@ from valmon_pipeline.partitions import (
 __all__ = ["CATCH_UP", "COMPLETION", "FINALITY", "LIVE"]
 
 LIVE: Final = "live"
-CATCH_UP: Final = "catch_up"
 FINALITY: Final = "finality"
 _PRIORITY: Final[Mapping[str, str]] = {
     LIVE: "10",
@@ -39,6 +42,19 @@ _PRIORITY: Final[Mapping[str, str]] = {
 }
 
 _STARTING_SECONDS: Final = 60
+
+UNFINISHED: Final = tuple(
+    status
+    for status in dg.DagsterRunStatus
+    if status
+    not in (
+        dg.DagsterRunStatus.SUCCESS,
+        dg.DagsterRunStatus.FAILURE,
+        dg.DagsterRunStatus.CANCELED,
+    )
+)
+"""Statuses of runs that are queued or running. Dagster's own list of runs in progress leaves out
+the queued ones."""
 
 
 def epoch_run(network: str, epoch: int, work: str, run_key: str, reason: str) -> dg.RunRequest:
@@ -78,7 +94,7 @@ def runs_under_way(instance: dg.DagsterInstance, network: str) -> list[dg.Dagste
     blocks = asset_key(network, "blocks")
     return [
         run
-        for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES)))
+        for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
         if run.tags.get(NETWORK_TAG) == network or blocks in (run.asset_selection or ())
     ]
 

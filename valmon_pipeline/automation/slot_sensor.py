@@ -3,10 +3,9 @@
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
-from dagster._core.definitions.metadata import RawMetadataValue
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.live import LiveFollower, LiveReport
@@ -152,7 +151,7 @@ def _events(
     network: str, report: LiveReport, cursor: str | None
 ) -> list[dg.AssetMaterialization | dg.AssetObservation]:
     events: list[dg.AssetMaterialization | dg.AssetObservation] = []
-    metadata: dict[str, RawMetadataValue] = {"node": report.node, "slot": report.head_slot}
+    metadata: dict[str, Any] = {"node": report.node, "slot": report.head_slot}
     if cursor != str(report.head_epoch):
         events.append(
             dg.AssetObservation(

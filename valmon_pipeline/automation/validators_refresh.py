@@ -7,12 +7,12 @@ import time
 from typing import Final
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.registry import WATCH_LIST_METADATA
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, WORK_TAG
+from valmon_pipeline.automation.epoch_runs import UNFINISHED
 
 REFRESH_WORK: Final = "refresh"
 REFRESH_SECONDS: Final = 900
@@ -38,7 +38,7 @@ def refresh_due(
         if is_current and time.time() - stored.timestamp < _DAY_SECONDS:
             return None
     under_way = dg.RunsFilter(
-        tags={NETWORK_TAG: network, WORK_TAG: REFRESH_WORK}, statuses=list(IN_PROGRESS_RUN_STATUSES)
+        tags={NETWORK_TAG: network, WORK_TAG: REFRESH_WORK}, statuses=UNFINISHED
     )
     if instance.get_runs(under_way, limit=1):
         return None

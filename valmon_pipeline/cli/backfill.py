@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Annotated, Final
+from typing import Annotated
 
 import dagster as dg
 import typer
@@ -39,8 +39,6 @@ from valmon_pipeline.deployment.node_check import require_ready_node
 from valmon_pipeline.errors import PartitionsFailedError
 from valmon_pipeline.partitions import EpochRange
 from valmon_pipeline.pipeline import require_archive
-
-_STATEMENT_TIMEOUT_MS: Final = 60_000
 
 
 @app.command()
@@ -85,13 +83,9 @@ def dagster_ready(installation: Installation) -> Iterator[tuple[str, dg.DagsterI
         with working_on("Starting the database"):
             urls = stack.enter_context(running_databases(installation))
         with working_on("Opening Dagster's instance"):
-            prepare_dagster_home(installation)
+            prepare_dagster_home(installation, mention)
             apply_environment(dagster_environment(installation, urls))
             instance = stack.enter_context(dg.DagsterInstance.get())
-            # Dagster opens a connection per event otherwise, half of a backfill's time.
-            instance.optimize_for_webserver(
-                statement_timeout=_STATEMENT_TIMEOUT_MS, pool_recycle=3600, max_overflow=5
-            )
         yield urls.tables, instance
 
 

@@ -168,6 +168,45 @@ class BackfillSettings(Section):
         return self.processes or min(_MOST_PROCESSES, os.cpu_count() or 1)
 
 
+_FOR_LIVE_RUNS: Final = 2
+
+
+class RunSettings(Section):
+    """How many Dagster runs work at the same time, so that live runs never wait for a backfill."""
+
+    max_backfill: Annotated[int, WholeNumber(0, 1000)] = Field(
+        0,
+        description="Runs of Dagster backfills that work at the same time; others wait in the "
+        "queue. 0: as many as there are cores, but at most 4.",
+    )
+    max_concurrent: Annotated[int, WholeNumber(0, 1000)] = Field(
+        0,
+        description="Runs of all kinds that work at the same time, about 250 MB each. 0: "
+        "`runs.max_backfill` and two more, one for the newest epoch and one that makes up for "
+        "missed ones. It cannot be less.",
+    )
+
+    @model_validator(mode="after")
+    def _room_for_live_runs(self) -> Self:
+        if 0 < self.max_concurrent < self.backfill_limit + _FOR_LIVE_RUNS:
+            refuse(
+                "max_concurrent must be at least max_backfill + 2 "
+                f"(here {self.backfill_limit + _FOR_LIVE_RUNS}), so that runs for the newest epoch "
+                "never wait for a backfill"
+            )
+        return self
+
+    @property
+    def backfill_limit(self) -> int:
+        """``max_backfill``, as a number of runs."""
+        return self.max_backfill or min(_MOST_PROCESSES, os.cpu_count() or 1)
+
+    @property
+    def limit(self) -> int:
+        """``max_concurrent``, as a number of runs."""
+        return self.max_concurrent or self.backfill_limit + _FOR_LIVE_RUNS
+
+
 class CatchUpSettings(Section):
     """How epochs that were missed, while valmon or its node was down, are made up for."""
 
@@ -381,6 +420,7 @@ class Settings(Section):
     archive: ArchiveSettings = Field(default_factory=ArchiveSettings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     backfill: BackfillSettings = Field(default_factory=BackfillSettings)
+    runs: RunSettings = Field(default_factory=RunSettings)
     catch_up: CatchUpSettings = Field(default_factory=CatchUpSettings)
     history: HistorySettings = Field(default_factory=HistorySettings)
     maintenance: MaintenanceSettings = Field(default_factory=MaintenanceSettings)

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._grpc.client import DagsterGrpcClient
+from valmon_pipeline.dagster_adapter.internals import (
+    DagsterGrpcClient,
+    DagsterUserCodeUnreachableError,
+)
 
 CHECK_SECONDS: Final = 5.0
 FAILURES: Final = 3

@@ -5,27 +5,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from valmon_pipeline.config import Settings
+from valmon_pipeline.deployment import instance_file
 from valmon_pipeline.deployment.databases import DatabaseUrls
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.errors import ConfigurationError
 
 CODE_SERVER_HOST: Final = "VALMON_CODE_SERVER_HOST"
 CODE_SERVER_PORT: Final = "VALMON_CODE_SERVER_PORT"
-INSTANCE_FILES: Final = ("dagster.yaml", "workspace.yaml")
 
 
-def prepare_dagster_home(installation: Installation) -> Path:
-    """Make DAGSTER_HOME with the instance and workspace files of this version; its path."""
+def prepare_dagster_home(installation: Installation, tell: Callable[[str], None]) -> Path:
+    """Make DAGSTER_HOME with the workspace file of this version, and bring ``dagster.yaml`` up to
+    it; the path.
+
+    ``tell`` is told of what the user set in ``dagster.yaml`` and cannot be used.
+
+    Raises:
+        ConfigurationError: ``dagster.yaml`` cannot be used at all.
+    """
     home = installation.dagster_home
     home.mkdir(parents=True, exist_ok=True)
-    for name in INSTANCE_FILES:
-        shutil.copyfile(_deployment_file(name), home / name)
+    shutil.copyfile(_deployment_file("workspace.yaml"), home / "workspace.yaml")
+    instance_file.bring_up_to_date(home, _deployment_file(instance_file.NAME).read_text(), tell)
     return home
 
 
@@ -37,6 +44,9 @@ def dagster_environment(installation: Installation, urls: DatabaseUrls) -> Mappi
         "DAGSTER_POSTGRES_URL": urls.dagster,
         # A thousand epochs' materializations are written in seconds instead of half a minute.
         "DAGSTER_EVENT_BATCH_SIZE": "500",
+        # One planned event per asset and run, not one per epoch as well: 8 ms each in the daemon.
+        # Epochs of a failed run show as missing then, not as failed; the run says why.
+        "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "true",
         "DAGSTER_DISABLE_TELEMETRY": "yes",
         "VALMON_HOME": str(installation.home),
         "VALMON_NETWORK": settings.network,

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Final, NoReturn
 
 import httpx
-from dagster._grpc.client import DagsterGrpcClient
 
+from valmon_pipeline.dagster_adapter.internals import DAEMON_MODULE, DagsterGrpcClient
 from valmon_pipeline.deployment.code_worker import CodeWorkerGuard
 from valmon_pipeline.deployment.environment import CODE_SERVER_HOST, CODE_SERVER_PORT
 from valmon_pipeline.deployment.installation import Installation
@@ -132,7 +132,7 @@ class DagsterServices:
             *as_json,
         )
         self._daemon = process(
-            "daemon", "daemon", *("dagster._daemon", "run", "-w", workspace), *as_json
+            "daemon", "daemon", *(DAEMON_MODULE, "run", "-w", workspace), *as_json
         )
 
     @property

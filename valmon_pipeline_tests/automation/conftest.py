@@ -11,6 +11,7 @@ import dagster as dg
 import psycopg
 import pytest
 import sqlalchemy as sa
+import yaml
 from psycopg import sql
 
 
@@ -21,6 +22,7 @@ def dagster_template(database_url: str, tmp_path_factory: pytest.TempPathFactory
     execute(database_url, "CREATE DATABASE {}", name)
     with dagster_instance(tmp_path_factory.mktemp("dagster"), database_url, name):
         pass
+    end_connections(database_url, name)
     yield name
     execute(database_url, "DROP DATABASE {} WITH (FORCE)", name)
 
@@ -41,11 +43,23 @@ def instance(
 def dagster_instance(path: Path, database_url: str, name: str) -> dg.DagsterInstance:
     """The instance that keeps its runs in a database beside ``database_url``."""
     url = sa.make_url(database_url).set(drivername="postgresql+psycopg2", database=name)
-    (path / "dagster.yaml").write_text(
-        "storage:\n  postgres:\n    postgres_url: "
-        f"'{url.render_as_string(hide_password=False)}'\ntelemetry: {{enabled: false}}\n"
-    )
+    storage = {
+        "module": "valmon_pipeline.dagster_adapter.pooled_storage",
+        "class": "PooledPostgresStorage",
+        "config": {"postgres_url": url.render_as_string(hide_password=False)},
+    }
+    settings = {"storage": {"custom": storage}, "telemetry": {"enabled": False}}
+    (path / "dagster.yaml").write_text(yaml.safe_dump(settings))
     return dg.DagsterInstance.from_config(str(path))
+
+
+def end_connections(database_url: str, name: str) -> None:
+    """End the connections that this process keeps to a database, so that it can be copied."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
+            [name],
+        )
 
 
 def execute(database_url: str, statement: LiteralString, *names: str) -> None:

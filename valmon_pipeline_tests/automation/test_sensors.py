@@ -433,11 +433,6 @@ def test_before_the_first_window_has_closed_there_is_nothing_to_do(
     assert skip_reason(service.tick("epoch_sensor")) == "no attestation window has closed yet"
 
 
-def test_catch_up_is_limited_in_the_instance() -> None:
-    text = (Path(__file__).parents[2] / "dagster.yaml").read_text(encoding="utf-8")
-    assert f"key: {WORK_TAG}\n        value: catch_up\n        limit: 1" in text
-
-
 def test_without_a_node_every_sensor_shows_the_same_sentence_and_logs_it_once(
     database_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

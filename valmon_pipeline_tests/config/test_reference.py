@@ -46,7 +46,7 @@ def test_every_key_can_be_set_by_its_variable(load: Load) -> None:
     values |= {"start_epoch": "300000", "block_events": "everyone"}
     values |= {"whole_network": "distribution"}
     values |= {"scoring.critical_below": "0.6", "metrics.per_validator": "true"}
-    values |= {"logs.format": "json"}
+    values |= {"logs.format": "json", "runs.max_concurrent": "9"}
     values |= {
         "alerts.group_by": "region",
         "alerts.rules": '[{"rule": "exit", "severity": "info"}]',

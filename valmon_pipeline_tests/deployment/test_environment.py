@@ -17,11 +17,14 @@ NODES = ("http://user:s3cret@one.example:5052", "https://two.example/t0ken?key=a
 
 def test_dagster_gets_a_home_with_the_files_of_this_version(tmp_path: Path) -> None:
     installed = installation(tmp_path)
-    home = prepare_dagster_home(installed)
-    (home / "dagster.yaml").write_text("of another version")
-    assert prepare_dagster_home(installed) == tmp_path / "dagster"
+    told = list[str]()
+    home = prepare_dagster_home(installed, told.append)
+    (home / "workspace.yaml").write_text("of another version")
+    assert prepare_dagster_home(installed, told.append) == tmp_path / "dagster"
     instance = yaml.safe_load((home / "dagster.yaml").read_text())
-    assert instance["storage"]["postgres"]["postgres_url"] == {"env": "DAGSTER_POSTGRES_URL"}
+    pooled = instance["storage"]["custom"]
+    assert pooled["config"]["postgres_url"] == {"env": "DAGSTER_POSTGRES_URL"}
+    assert told == []
     (server,) = yaml.safe_load((home / "workspace.yaml").read_text())["load_from"]
     assert server["grpc_server"]["location_name"] == "valmon"
 

@@ -45,7 +45,13 @@ def test_a_backfill_and_catching_up_leave_a_slot_for_the_newest_epoch(
     node: PatientNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with temporary_home() as path:
-        drill = Drill(path, node, VALMON_START_EPOCH="16", VALMON_BACKFILL__MAX_EPOCHS_PER_RUN="5")
+        drill = Drill(
+            path,
+            node,
+            VALMON_START_EPOCH="16",
+            VALMON_BACKFILL__MAX_EPOCHS_PER_RUN="5",
+            VALMON_RUNS__MAX_BACKFILL="2",
+        )
         node.close_window(20)
         node.held.update(range(1, 19))  # the ledger of 20 needs the rewards for 19
         with drill.up() as up, drill.instance(monkeypatch) as instance:
