@@ -458,7 +458,7 @@ def test_a_node_that_never_came_is_an_alert(database_url: str) -> None:
 
         def look(seconds: float) -> list[str]:
             now = started + timedelta(seconds=seconds)
-            changes = look_for_alerts(service.pipeline, now, started)
+            changes = look_for_alerts(service.pipeline, now, started).changes
             return [one.change.alert.finding.message for one in changes]
 
         assert look(10) == []
