@@ -39,13 +39,14 @@ class LoadingWatch:
             return False
         if now - due.materialized_at >= LONGEST_WAIT:
             return False
-        if any(
-            epoch in due.gap or (epoch == due.epoch and not due.has_standings)
-            for epoch in self._epochs_under_way()
-        ):
+        under_way = self._epochs_under_way()
+        if any(epoch in due.gap for epoch in under_way):
             self._seen_at = now
-        elif self._seen_at is None and due.is_first and due.has_standings:
-            return False
+            return True
+        if not due.has_standings and due.epoch in under_way:
+            return True
+        if not due.gap or (due.is_first and self._seen_at is None):
+            return nothing_is_loaded(due, now)
         return now - max(self._seen_at or self._since, due.materialized_at) < QUIET
 
 
