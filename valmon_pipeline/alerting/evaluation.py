@@ -375,59 +375,45 @@ def _grouped(
         if name in with_alert:
             failing = int((~settled.clear[others]).sum())
             if len(together):
-                found.append(_of_group(rule, epoch, settled, together, name, labels))
+                found.append(_finding(rule, epoch, settled, together, labels, name))
             elif not bool((run.newest[members] == BAD).any()):
                 outcome.gone.add(name)
             ends_by_itself = rules.settings(rule.name, frozenset({name})).resolve_after > 0
             if ends_by_itself and failing < ceil(needed / 2):
                 outcome.over[name] = f"{failing} of its validators are still failing"
         elif len(together) >= needed:
-            found.append(_of_group(rule, epoch, settled, together, name, labels))
+            found.append(_finding(rule, epoch, settled, together, labels, name))
         else:
             together = together[:0]
         rest = np.setdiff1d(members[settled.firing[members]], together)
-        found += [_of_one(rule, epoch, settled, row, labels) for row in rest.tolist()]
+        found += [_finding(rule, epoch, settled, rest[[row]], labels) for row in range(len(rest))]
     return outcome
 
 
-def _of_one(rule: EpochRule, epoch: int, settled: _Settled, row: int, labels: Labels) -> Finding:
-    run = settled.run
-    validator = int(run.subjects[row])
-    return Finding(
-        rule.name,
-        list(Severity)[int(settled.severity[row])],
-        f"{_ONE}{validator}",
-        labels.common(run.subjects[[row]]),
-        (validator,),
-        epoch,
-        int(run.since[row]),
-        int(run.slot[row]) if run.slot[row] >= 0 else None,
-        _sentence(rule, run, row),
-        int(run.cost[row]),
-    )
-
-
-def _of_group(
-    rule: EpochRule, epoch: int, settled: _Settled, rows: Int64Array, name: str, labels: Labels
+def _finding(
+    rule: EpochRule,
+    epoch: int,
+    settled: _Settled,
+    rows: Int64Array,
+    labels: Labels,
+    group: str = "",
 ) -> Finding:
+    """The finding about the validators of ``rows``: one, or those of a ``group``."""
     run = settled.run
-    indices = tuple(run.subjects[rows].tolist())
     worst = int(rows[np.argmax(run.bad[rows])])
+    slot = int(run.slot[worst]) if run.slot[worst] >= 0 else None
+    happened = rule.sentence(int(run.bad[worst]), float(run.value[worst]), slot)
+    message = f"validator {int(run.subjects[worst])}: {happened}"
+    indices = tuple(run.subjects[rows].tolist())
     return Finding(
         rule.name,
         list(Severity)[int(settled.severity[rows].max())],
-        name,
+        group or f"{_ONE}{indices[0]}",
         labels.common(run.subjects[rows]),
         indices,
         epoch,
         int(run.since[rows].min()),
-        None,
-        about_group(name, indices, _sentence(rule, run, worst)),
+        None if group else slot,
+        about_group(group, indices, message) if group else message,
         int(run.cost[rows].sum()),
     )
-
-
-def _sentence(rule: EpochRule, run: Streaks, row: int) -> str:
-    slot = int(run.slot[row]) if run.slot[row] >= 0 else None
-    happened = rule.sentence(int(run.bad[row]), float(run.value[row]), slot)
-    return f"validator {int(run.subjects[row])}: {happened}"

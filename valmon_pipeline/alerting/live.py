@@ -71,17 +71,9 @@ def evaluate_system(rules: AlertRules, facts: SystemFacts, alerts: Sequence[Aler
         problem, is_good = rule.look(facts, settings, is_fresh)
         alert = live.get(rule.name)
         if problem is not None and settings.enabled:
+            epoch = facts.epoch
             finding = Finding(
-                rule.name,
-                settings.severity,
-                rule.subject,
-                (),
-                (),
-                facts.epoch,
-                facts.epoch,
-                None,
-                problem,
-                0,
+                rule.name, settings.severity, rule.subject, (), (), epoch, epoch, None, problem, 0
             )
             evaluation.findings.append(finding)
             if alert is None:
