@@ -11,6 +11,7 @@ from functools import partial
 import dagster as dg
 from dagster import MAX_RUNTIME_SECONDS_TAG
 
+from valmon_pipeline.assets.alert_checks import alert_check_keys, alert_checks
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.day_summaries import day_summaries_asset
 from valmon_pipeline.assets.epoch import epoch_assets
@@ -52,12 +53,16 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             day_summaries_asset(network, settings.history.first_day),
             *live_assets(network),
         ]
+        checks = alert_checks(network)
+    not_by_runs = dg.AssetSelection.checks(*alert_check_keys(network))
     return dg.Definitions(
         assets=assets,
+        asset_checks=checks,
         jobs=[
             dg.define_asset_job(
                 MATERIALIZE_EPOCHS,
-                dg.AssetSelection.assets(*(asset_key(network, table) for table in STEP_ASSETS)),
+                dg.AssetSelection.assets(*(asset_key(network, table) for table in STEP_ASSETS))
+                - not_by_runs,
                 description="Materialize epochs: everything about them, one transaction per epoch.",
             ),
             dg.define_asset_job(
@@ -87,7 +92,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             finality_sensor(settings, MATERIALIZE_EPOCHS),
             completion_sensor(settings, MATERIALIZE_EPOCHS),
             day_sensor(network, settings.history.first_day),
-            alert_sensor(reminders_of(settings)),
+            alert_sensor(network, reminders_of(settings)),
             delivery_sensor(sender_of(settings)),
         ],
         schedules=[maintenance_schedule()],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from valmon_pipeline.alerting.evaluation import evaluate_epoch
-from valmon_pipeline.alerting.judgements import EpochFacts
-from valmon_pipeline.alerting.kinds import AlertType, ChangeKind
+from valmon_pipeline.alerting.configured import AlertRules
+from valmon_pipeline.alerting.evaluation import Evaluation, evaluate_epoch
+from valmon_pipeline.alerting.kinds import ChangeKind
 from valmon_pipeline.alerting.labels import Labels
 from valmon_pipeline.alerting.life_cycle import Alert
-from valmon_pipeline.alerting.rules import AlertRules
+from valmon_pipeline.alerting.rule import EpochFacts, EpochRule
 
 
 @dataclass(slots=True)
@@ -33,10 +33,10 @@ class Backtest:
     """
 
     rules: AlertRules
-    kinds: Collection[AlertType]
+    only: Collection[EpochRule]
     alerts: list[PastAlert] = field(default_factory=list)
 
-    def step(self, history: Sequence[EpochFacts], labels: Labels) -> None:
+    def step(self, history: Sequence[EpochFacts], labels: Labels) -> Evaluation:
         """The next epoch: the first of ``history``, which goes on with those before it."""
         epoch = history[0].epoch
         evaluation = evaluate_epoch(
@@ -45,7 +45,7 @@ class Backtest:
             labels,
             [past.alert for past in self.alerts],
             is_newest=True,
-            kinds=self.kinds,
+            only=self.only,
         )
         for refreshed in evaluation.refreshed:
             self.alerts[refreshed.alert_id - 1].alert = refreshed
@@ -59,3 +59,4 @@ class Backtest:
             past.messages += 1
             if not change.alert.is_live:
                 past.over_epoch, past.resolution = epoch, change.reason
+        return evaluation

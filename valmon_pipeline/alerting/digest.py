@@ -40,13 +40,15 @@ class GroupDay:
 @dataclass(frozen=True, slots=True)
 class DigestFacts:
     """A day: the stored epochs of it, groups (everybody first), changes of alerts by kind, the
-    sentences of live alerts, and messages that were given up."""
+    sentences of live alerts, those of alerts that ended within the day, and messages that could not
+    be delivered."""
 
     network: str
     epochs: Sequence[int]
     groups: Sequence[GroupDay]
     changes: Mapping[str, int]
     live: Sequence[str]
+    ended: Sequence[str]
     dead_messages: int
 
 
@@ -69,10 +71,19 @@ def digest(facts: DigestFacts) -> Message:
         lines.append(f"… and {len(others) - GROUPS_NAMED} more groups")
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(facts.changes.items()))
     lines.append(f"alerts: {told or 'nothing new'}; {len(facts.live)} still open")
-    lines += [f"- {shortened(one, 150)}" for one in facts.live[:ALERTS_NAMED]]
-    if len(facts.live) > ALERTS_NAMED:
-        lines.append(f"… and {len(facts.live) - ALERTS_NAMED} more: valmon alerts list")
+    lines += _named(facts.live, "valmon alerts list")
+    if facts.ended:
+        lines.append(f"ended: {len(facts.ended)}")
+        lines += _named(facts.ended, "valmon alerts list --all")
     if facts.dead_messages:
         lines.append(f"{facts.dead_messages} messages were given up: valmon alerts retry")
     title = f"[{facts.network}] daily digest: {len(facts.live)} alerts open"
     return Message(title, shortened("\n".join(lines), LONGEST_BODY))
+
+
+def _named(alerts: Sequence[str], command: str) -> list[str]:
+    """The first few ``alerts``, and the ``command`` that lists the others."""
+    lines = [f"- {shortened(one, 150)}" for one in alerts[:ALERTS_NAMED]]
+    if len(alerts) > ALERTS_NAMED:
+        lines.append(f"… and {len(alerts) - ALERTS_NAMED} more: {command}")
+    return lines

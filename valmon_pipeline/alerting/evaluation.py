@@ -19,19 +19,10 @@ from typing import Final
 
 import numpy as np
 
-from valmon_pipeline.alerting.judgements import (
-    BAD,
-    GOOD,
-    JUDGES,
-    BoolArray,
-    EpochFacts,
-    Int64Array,
-    is_blind,
-)
-from valmon_pipeline.alerting.kinds import AlertType, Severity
+from valmon_pipeline.alerting.configured import AlertRules
+from valmon_pipeline.alerting.kinds import Severity
 from valmon_pipeline.alerting.labels import Labels
 from valmon_pipeline.alerting.life_cycle import (
-    INDICES_KEPT,
     Alert,
     Change,
     Finding,
@@ -40,26 +31,43 @@ from valmon_pipeline.alerting.life_cycle import (
     resolved,
     retracted,
 )
-from valmon_pipeline.alerting.messages import about_group, about_label, about_validator
-from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES, AlertRules, RuleSettings, Scope
+from valmon_pipeline.alerting.messages import about_group
+from valmon_pipeline.alerting.rule import (
+    BAD,
+    GOOD,
+    UNKNOWN,
+    BoolArray,
+    EpochFacts,
+    EpochRule,
+    Int64Array,
+    RuleSettings,
+)
+from valmon_pipeline.alerting.rules import EPOCH_RULES
 from valmon_pipeline.alerting.streaks import Streaks, streaks
 
-EVENTS: Final = frozenset({AlertType.MISSED_PROPOSAL, AlertType.SLASHING, AlertType.EXIT})
-"""Rules about something that happened, not about how a validator does."""
 _ONE: Final = "validator:"
 
 
 @dataclass(slots=True)
 class Evaluation:
     """What an epoch changes. ``refreshed`` are live alerts with newer figures, nothing to tell of;
-    ``findings`` is everything found in the epoch, whether or not an alert is open about it;
-    ``blind`` are the rules whose facts the epoch lacks."""
+    ``findings`` is everything found in the epoch, whether or not an alert is open about it.
+    ``judged`` is how many subjects each rule could judge in the epoch, ``blind`` are the rules
+    whose facts the epoch lacks."""
 
     epoch: int
     changes: list[Change] = field(default_factory=list)
     refreshed: list[Alert] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    blind: frozenset[AlertType] = frozenset()
+    judged: dict[str, int] = field(default_factory=dict)
+    blind: frozenset[str] = frozenset()
+
+    def findings_of(self, rule: EpochRule) -> list[Finding] | None:
+        """The findings of a rule; None if it evaluated nothing: there was nothing to judge, or it
+        found nothing in an epoch that lacks a fact it judges by."""
+        found = [finding for finding in self.findings if finding.kind == rule.name]
+        idle = not self.judged.get(rule.name) or rule.name in self.blind
+        return None if idle and not found else found
 
 
 def evaluate_epoch(
@@ -69,52 +77,65 @@ def evaluate_epoch(
     alerts: Sequence[Alert],
     *,
     is_newest: bool,
-    kinds: Collection[AlertType] = EPOCH_RULES,
+    only: Collection[EpochRule] = tuple(EPOCH_RULES.values()),
 ) -> Evaluation:
     """Evaluate the first of ``history``: the epoch and those before it, descending, as far as they
     are stored and within the window of the rules.
 
     ``alerts`` are all that are live and all that tell of this epoch. ``is_newest``: no later epoch
-    was evaluated before. ``kinds`` are the rules to apply.
+    was evaluated before. ``only`` are the rules to apply.
     """
     evaluation = Evaluation(
-        history[0].epoch, blind=frozenset(kind for kind in kinds if is_blind(kind, history[0]))
+        history[0].epoch, blind=frozenset(rule.name for rule in only if rule.is_blind(history[0]))
     )
-    for kind in kinds:
-        ours = [alert for alert in alerts if alert.finding.kind is kind]
-        if RULES[kind].scope is Scope.GROUP:
-            found, over, gone = _groups(rules, kind, history, ours)
+    for rule in only:
+        ours = [alert for alert in alerts if alert.finding.kind == rule.name]
+        if rule.about_labels:
+            outcome = _labelled(rules, rule, history, ours)
         else:
-            found, over, gone = _validators(rules, kind, history, labels, ours)
-        evaluation.findings += found
-        _decide(evaluation, kind, ours, found, over, gone, is_newest=is_newest)
+            outcome = _validators(rules, rule, history, labels, ours)
+        evaluation.findings += outcome.found
+        evaluation.judged[rule.name] = outcome.judged
+        _decide(evaluation, rule, ours, outcome, is_newest=is_newest)
     return evaluation
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What a rule makes of an epoch: ``found``; ``over`` are subjects whose alert is over, with the
+    reason; ``gone`` those in whom nothing is wrong in this epoch; ``judged`` how many subjects the
+    rule could judge."""
+
+    found: list[Finding] = field(default_factory=list)
+    over: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    judged: int = 0
 
 
 def _decide(
     evaluation: Evaluation,
-    kind: AlertType,
+    rule: EpochRule,
     alerts: Sequence[Alert],
-    found: Sequence[Finding],
-    over: dict[str, str],
-    gone: set[str],
+    outcome: _Outcome,
     *,
     is_newest: bool,
 ) -> None:
-    """Enter what becomes of the ``alerts`` of a rule. ``over`` are subjects whose alert is over,
-    with the reason; ``gone`` those in whom nothing is wrong in this epoch."""
-    epoch = evaluation.epoch
+    """Enter what becomes of the ``alerts`` of a rule."""
+    epoch, found, over, gone = evaluation.epoch, outcome.found, outcome.over, outcome.gone
     live = {alert.finding.subject: alert for alert in alerts if alert.is_live}
     told = {alert.finding.subject for alert in alerts if alert.tells_of(epoch)}
     for finding in found:
         alert = live.get(finding.subject)
         if alert is None:
-            if finding.subject not in told and (is_newest or kind in EVENTS):
+            if finding.subject not in told and (is_newest or rule.is_event):
                 evaluation.changes.append(opened(finding))
         elif finding.subject in over and is_newest and epoch > alert.finding.epoch:
             continue
-        elif is_newest or (kind in EVENTS and epoch > alert.last_epoch):
-            after = found_again(alert, finding, is_event=kind in EVENTS)
+        elif epoch < alert.finding.epoch:
+            # Seen at the head, before this epoch was loaded: the newer event is what it tells.
+            continue
+        elif is_newest or (rule.is_event and epoch > alert.last_epoch):
+            after = found_again(alert, finding, is_event=rule.is_event)
             if isinstance(after, Change):
                 evaluation.changes.append(after)
             elif after != alert:
@@ -131,22 +152,18 @@ def _decide(
             evaluation.changes.append(change)
 
 
-Outcome = tuple[list[Finding], dict[str, str], set[str]]
-
-
-def _groups(
-    rules: AlertRules, kind: AlertType, history: Sequence[EpochFacts], alerts: Sequence[Alert]
-) -> Outcome:
+def _labelled(
+    rules: AlertRules, rule: EpochRule, history: Sequence[EpochFacts], alerts: Sequence[Alert]
+) -> _Outcome:
     """The outcome of a rule about labels."""
-    found: list[Finding] = []
-    over: dict[str, str] = {}
-    gone: set[str] = set()
+    outcome = _Outcome()
+    over = outcome.over
     labels = {str(one) for facts in history for one in _named(facts)}
     runs: dict[RuleSettings, tuple[Streaks, dict[str, int]]] = {}
     for label in sorted(labels):
-        settings = rules.settings(kind, frozenset({label}))
+        settings = rules.settings(rule.name, frozenset({label}))
         if settings not in runs:
-            made = _streaks(kind, settings, history)
+            made = _streaks(rule, settings, history)
             runs[settings] = made, {str(one): row for row, one in enumerate(made.subjects)}
         run, row_of = runs[settings]
         row = row_of.get(label)
@@ -155,39 +172,39 @@ def _groups(
         if not settings.enabled:
             over[label] = "the rule is switched off"
             continue
+        outcome.judged += int(run.newest[row] != UNKNOWN)
         if run.newest[row] == BAD and run.bad[row] >= settings.open_after:
             epochs, value = int(run.bad[row]), float(run.value[row])
-            found.append(
+            outcome.found.append(
                 Finding(
-                    kind,
+                    rule.name,
                     settings.severity,
                     label,
                     (label,),
                     (),
-                    0,
                     history[0].epoch,
                     int(run.since[row]),
                     None,
-                    about_label(kind, label, epochs, value),
+                    f"{label}: {rule.sentence(epochs, value)}, for {epochs} epochs",
                     int(run.cost[row]),
                 )
             )
-        if run.newest[row] == GOOD and not is_blind(kind, history[0]):
-            gone.add(label)
+        if run.newest[row] == GOOD and not rule.is_blind(history[0]):
+            outcome.gone.add(label)
         if settings.resolve_after and run.good[row] >= settings.resolve_after:
             over[label] = f"good for {int(run.good[row])} epochs"
-    if _sighted(kind, history):
+    if _sighted(rule, history):
         over |= {
             alert.finding.subject: "nothing to judge any more"
             for alert in alerts
             if alert.is_live and alert.finding.subject not in labels
         }
-    return found, over, gone
+    return outcome
 
 
-def _sighted(kind: AlertType, history: Sequence[EpochFacts]) -> int:
+def _sighted(rule: EpochRule, history: Sequence[EpochFacts]) -> int:
     """Number of epochs of the window that have every fact that the rule judges by."""
-    return sum(not is_blind(kind, facts) for facts in history)
+    return sum(not rule.is_blind(facts) for facts in history)
 
 
 def _named(facts: EpochFacts) -> Iterator[str]:
@@ -199,8 +216,8 @@ def _named(facts: EpochFacts) -> Iterator[str]:
             yield f"{category}:{value}"
 
 
-def _streaks(kind: AlertType, settings: RuleSettings, history: Sequence[EpochFacts]) -> Streaks:
-    return streaks([(facts.epoch, JUDGES[kind](facts, settings)) for facts in history])
+def _streaks(rule: EpochRule, settings: RuleSettings, history: Sequence[EpochFacts]) -> Streaks:
+    return streaks([(facts.epoch, rule.judge(facts, settings)) for facts in history])
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +225,7 @@ class _Settled:
     """Validators (n) by what the settings of each make of its streaks."""
 
     run: Streaks
+    judged: BoolArray
     firing: BoolArray
     clear: BoolArray
     severity: Int64Array
@@ -215,66 +233,55 @@ class _Settled:
 
 def _validators(
     rules: AlertRules,
-    kind: AlertType,
+    rule: EpochRule,
     history: Sequence[EpochFacts],
     labels: Labels,
     alerts: Sequence[Alert],
-) -> Outcome:
+) -> _Outcome:
     """The outcome of a rule about validators: those that fail as a group are one finding."""
-    settled = [
-        _settled(rules, settings, kind, history, whose, labels)
-        for settings, whose in _partitions(rules, kind)
-    ]
-    found: list[Finding] = []
-    over: dict[str, str] = {}
-    gone: set[str] = set()
+    epoch = history[0].epoch
+    everybody = _joined(
+        [
+            _settled(rules, settings, rule, history, whose, labels)
+            for settings, whose in _partitions(rules, rule)
+        ]
+    )
+    outcome = _Outcome(judged=int(np.count_nonzero(everybody.judged)))
+    sighted = _sighted(rule, history)
     live = [alert for alert in alerts if alert.is_live]
-    everybody = _joined(settled)
-    sighted = _sighted(kind, history)
-    _validators_alone(rules, kind, everybody, live, over, gone, sighted)
-    known = {alert.finding.subject for alert in alerts if _counts(alert, history[0].epoch)}
-    alone = np.array(
-        [int(subject.removeprefix(_ONE)) for subject in known if subject.startswith(_ONE)],
-        dtype=np.int64,
-    )
-    over_now: dict[str, str] = {}
-    gone_now: set[str] = set()
-    found += _grouped(
-        rules, kind, history[0].epoch, everybody, labels, alone, known, over_now, gone_now
-    )
-    if not is_blind(kind, history[0]):
-        gone |= gone_now
+    _validators_alone(rules, rule, everybody, live, outcome, sighted)
+    known = {alert.finding.subject for alert in alerts if alert.is_live or alert.tells_of(epoch)}
+    of_groups = _grouped(rules, rule, epoch, everybody, labels, known)
+    outcome.found = of_groups.found
+    if not rule.is_blind(history[0]):
+        outcome.gone |= of_groups.gone
     # Members of whom nothing is known are not among those that fail: that alone ends nothing.
-    settings = rules.settings(kind)
+    settings = rules.settings(rule.name)
     if not settings.enabled or sighted >= min(settings.resolve_after, len(history)):
-        over |= over_now
-    return found, over, gone
+        outcome.over |= of_groups.over
+    return outcome
 
 
-def _counts(alert: Alert, epoch: int) -> bool:
-    return alert.is_live or alert.tells_of(epoch)
-
-
-def _partitions(rules: AlertRules, kind: AlertType) -> list[tuple[RuleSettings, str | None]]:
+def _partitions(rules: AlertRules, rule: EpochRule) -> list[tuple[RuleSettings, str | None]]:
     """The settings for those with each label that has its own, and for all others at the end."""
     own = [
-        (rules.settings(kind, frozenset({label})), label)
-        for label in dict.fromkeys(rules.labels_of_overrides(kind))
+        (rules.settings(rule.name, frozenset({label})), label)
+        for label in dict.fromkeys(rules.labels_of_overrides(rule.name))
     ]
-    return [*own, (rules.settings(kind), None)]
+    return [*own, (rules.settings(rule.name), None)]
 
 
 def _settled(
     rules: AlertRules,
     settings: RuleSettings,
-    kind: AlertType,
+    rule: EpochRule,
     history: Sequence[EpochFacts],
     label: str | None,
     labels: Labels,
 ) -> _Settled:
-    run = _streaks(kind, settings, history)
+    run = _streaks(rule, settings, history)
     whose = np.ones(len(run.subjects), np.bool_)
-    for earlier in dict.fromkeys(rules.labels_of_overrides(kind)):
+    for earlier in dict.fromkeys(rules.labels_of_overrides(rule.name)):
         if earlier == label:
             whose &= labels.have(run.subjects, earlier)
             break
@@ -284,10 +291,12 @@ def _settled(
     count = len(rows)
     firing = (run.newest == BAD) & (run.bad >= settings.open_after)
     clear = run.good >= settings.resolve_after
+    judged = run.newest != UNKNOWN
     if not settings.enabled:
-        firing, clear = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+        judged = firing = np.zeros(count, np.bool_)
+        clear = np.ones(count, np.bool_)
     severity = np.full(count, list(Severity).index(settings.severity), np.int64)
-    return _Settled(run, firing, clear & (settings.resolve_after > 0), severity)
+    return _Settled(run, judged, firing, clear & (settings.resolve_after > 0), severity)
 
 
 def _joined(settled: Sequence[_Settled]) -> _Settled:
@@ -301,18 +310,17 @@ def _joined(settled: Sequence[_Settled]) -> _Settled:
     )
     others = (
         np.concatenate([getattr(one, name) for one in settled])[order]
-        for name in ("firing", "clear", "severity")
+        for name in ("judged", "firing", "clear", "severity")
     )
     return _Settled(run, *others)
 
 
 def _validators_alone(
     rules: AlertRules,
-    kind: AlertType,
+    rule: EpochRule,
     settled: _Settled,
     live: Sequence[Alert],
-    over: dict[str, str],
-    gone: set[str],
+    outcome: _Outcome,
     epochs: int,
 ) -> None:
     """Enter which alerts about one validator are over, and which show nothing in this epoch.
@@ -326,40 +334,39 @@ def _validators_alone(
             continue
         row = row_of.get(int(subject.removeprefix(_ONE)))
         if row is not None and settled.run.newest[row] == GOOD:
-            gone.add(subject)
-        ends_by_itself = rules.settings(kind, frozenset(alert.finding.labels)).resolve_after > 0
+            outcome.gone.add(subject)
+        settings = rules.settings(rule.name, frozenset(alert.finding.labels))
         if row is not None and settled.clear[row]:
-            over[subject] = f"good for {int(settled.run.good[row])} epochs"
+            outcome.over[subject] = f"good for {int(settled.run.good[row])} epochs"
         elif (
-            ends_by_itself
+            settings.resolve_after > 0
             and (row is None or not settled.run.known[row])
             and 2 * epochs >= rules.window_epochs
         ):
-            over[subject] = f"nothing to judge in {epochs} epochs"
+            outcome.over[subject] = f"nothing to judge in {epochs} epochs"
 
 
 def _grouped(
     rules: AlertRules,
-    kind: AlertType,
+    rule: EpochRule,
     epoch: int,
     settled: _Settled,
     labels: Labels,
-    alone: Int64Array,
     with_alert: set[str],
-    over: dict[str, str],
-    gone: set[str],
-) -> list[Finding]:
-    """Findings about validators and groups; enters which alerts about groups are over.
-
-    ``alone`` are validators with an alert of their own, ``with_alert`` all subjects with one.
-    """
-    run = settled.run
+) -> _Outcome:
+    """Findings about validators and groups, and which alerts about groups are over; ``with_alert``
+    are the subjects with an alert."""
+    outcome, run = _Outcome(), settled.run
+    alone = np.array(
+        [int(subject.removeprefix(_ONE)) for subject in with_alert if subject.startswith(_ONE)],
+        dtype=np.int64,
+    )
     group = labels.groups(run.subjects)
     sizes = dict(zip(*np.unique(group.astype(str), return_counts=True), strict=True))
     concerned = np.flatnonzero(run.failed)
     groups = group[concerned]
     is_alone = np.isin(run.subjects[concerned], alone)
-    found: list[Finding] = []
+    found = outcome.found
     for name in sorted(set(groups.tolist()) | (with_alert & sizes.keys())):
         members = concerned[groups == name]
         others = members[~is_alone[groups == name]]
@@ -368,62 +375,45 @@ def _grouped(
         if name in with_alert:
             failing = int((~settled.clear[others]).sum())
             if len(together):
-                found.append(_of_group(kind, epoch, settled, together, name, labels))
+                found.append(_finding(rule, epoch, settled, together, labels, name))
             elif not bool((run.newest[members] == BAD).any()):
-                gone.add(name)
-            ends_by_itself = rules.settings(kind, frozenset({name})).resolve_after > 0
+                outcome.gone.add(name)
+            ends_by_itself = rules.settings(rule.name, frozenset({name})).resolve_after > 0
             if ends_by_itself and failing < ceil(needed / 2):
-                over[name] = f"{failing} of its validators are still failing"
+                outcome.over[name] = f"{failing} of its validators are still failing"
         elif len(together) >= needed:
-            found.append(_of_group(kind, epoch, settled, together, name, labels))
+            found.append(_finding(rule, epoch, settled, together, labels, name))
         else:
             together = together[:0]
         rest = np.setdiff1d(members[settled.firing[members]], together)
-        found += [_of_one(kind, epoch, settled, row, labels) for row in rest.tolist()]
-    return found
+        found += [_finding(rule, epoch, settled, rest[[row]], labels) for row in range(len(rest))]
+    return outcome
 
 
-def _of_one(kind: AlertType, epoch: int, settled: _Settled, row: int, labels: Labels) -> Finding:
-    run = settled.run
-    validator = int(run.subjects[row])
-    return Finding(
-        kind,
-        list(Severity)[int(settled.severity[row])],
-        f"{_ONE}{validator}",
-        labels.common(run.subjects[[row]]),
-        (validator,),
-        1,
-        epoch,
-        int(run.since[row]),
-        int(run.slot[row]) if run.slot[row] >= 0 else None,
-        _sentence(kind, run, row),
-        int(run.cost[row]),
-    )
-
-
-def _of_group(
-    kind: AlertType, epoch: int, settled: _Settled, rows: Int64Array, name: str, labels: Labels
+def _finding(
+    rule: EpochRule,
+    epoch: int,
+    settled: _Settled,
+    rows: Int64Array,
+    labels: Labels,
+    group: str = "",
 ) -> Finding:
+    """The finding about the validators of ``rows``: one, or those of a ``group``."""
     run = settled.run
-    indices = tuple(run.subjects[rows].tolist())
     worst = int(rows[np.argmax(run.bad[rows])])
+    slot = int(run.slot[worst]) if run.slot[worst] >= 0 else None
+    happened = rule.sentence(int(run.bad[worst]), float(run.value[worst]), slot)
+    message = f"validator {int(run.subjects[worst])}: {happened}"
+    indices = tuple(run.subjects[rows].tolist())
     return Finding(
-        kind,
+        rule.name,
         list(Severity)[int(settled.severity[rows].max())],
-        name,
+        group or f"{_ONE}{indices[0]}",
         labels.common(run.subjects[rows]),
-        indices[:INDICES_KEPT],
-        len(indices),
+        indices,
         epoch,
         int(run.since[rows].min()),
-        None,
-        about_group(kind, name, indices, len(indices), _sentence(kind, run, worst)),
+        None if group else slot,
+        about_group(group, indices, message) if group else message,
         int(run.cost[rows].sum()),
-    )
-
-
-def _sentence(kind: AlertType, run: Streaks, row: int) -> str:
-    slot = int(run.slot[row]) if run.slot[row] >= 0 else None
-    return about_validator(
-        kind, int(run.subjects[row]), int(run.bad[row]), slot, float(run.value[row])
     )

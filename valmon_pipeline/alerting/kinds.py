@@ -1,26 +1,8 @@
-"""What alerts can be about, how bad they are, and the states they go through."""
+"""Severities of alerts, and the states they go through."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-
-
-class AlertType(StrEnum):
-    """The rules under their stored names."""
-
-    MISSED_ATTESTATIONS = "missed_attestations"
-    MISSED_ATTESTATION_SHARE = "missed_attestation_share"
-    LOW_EFFECTIVENESS = "low_effectiveness"
-    BELOW_NETWORK = "below_network"
-    MISSED_PROPOSAL = "missed_proposal"
-    SYNC_PARTICIPATION = "sync_participation"
-    SLASHING = "slashing"
-    EXIT = "exit"
-    BALANCE_DROP = "balance_drop"
-    LEDGER_RESIDUAL = "ledger_residual"
-    NODE_UNHEALTHY = "node_unhealthy"
-    DATA_LATE = "data_late"
-    PIPELINE_STALLED = "pipeline_stalled"
 
 
 class Severity(StrEnum):

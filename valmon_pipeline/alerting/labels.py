@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.alerting.judgements import BoolArray, Int64Array, ObjectArray
+from valmon_pipeline.alerting.rule import BoolArray, Int64Array, ObjectArray
 
 NO_LABEL = "(none)"
 

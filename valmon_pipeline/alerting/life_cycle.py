@@ -7,36 +7,36 @@ label (``operator:a``) or a part of valmon (``node``).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 from valmon_pipeline.alerting.kinds import (
     LIVE_STATUSES,
     AlertStatus,
-    AlertType,
     ChangeKind,
     Severity,
 )
 
-INDICES_KEPT: Final = 1000
-"""Validators that an alert names; how many there are in all is always kept."""
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule found wrong with a subject. ``cost`` is gwei, ``labels`` are those that all its
-    validators have, ``since_epoch`` is the first of the bad epochs in a row."""
+    """A subject with which the rule ``kind`` found something wrong. ``cost`` is gwei, ``labels``
+    are those that all its validators have (none for a finding about sums or about valmon),
+    ``since_epoch`` is the first of the bad epochs in a row."""
 
-    kind: AlertType
+    kind: str
     severity: Severity
     subject: str
     labels: tuple[str, ...]
     validator_indices: tuple[int, ...]
-    validators: int
     epoch: int
     since_epoch: int
     slot: int | None
     message: str
     cost: int
+
+    @property
+    def validators(self) -> int:
+        """Number of validators that it is about."""
+        return len(self.validator_indices)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from valmon_pipeline.alerting.judgements import (
+from valmon_pipeline.alerting.rule import (
     BAD,
     GOOD,
     UNKNOWN,

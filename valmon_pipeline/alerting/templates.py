@@ -14,6 +14,7 @@ from typing import Final
 
 from valmon_pipeline.alerting.kinds import ChangeKind
 from valmon_pipeline.alerting.life_cycle import Alert
+from valmon_pipeline.alerting.messages import listed
 from valmon_pipeline.alerting.rules import RULES
 
 VALIDATORS_NAMED: Final = 20
@@ -78,14 +79,12 @@ class Templates:
 
     def _values(self, kind: ChangeKind, alert: Alert, reason: str) -> dict[str, str]:
         finding = alert.finding
-        named = ", ".join(map(str, finding.validator_indices[:VALIDATORS_NAMED]))
-        if finding.validators > VALIDATORS_NAMED:
-            named += f", … and {finding.validators - VALIDATORS_NAMED} more"
+        named = listed(finding.validator_indices, VALIDATORS_NAMED)
         return {
             "network": self.network,
             "change": kind.value,
             "severity": finding.severity.value,
-            "rule": finding.kind.value,
+            "rule": finding.kind,
             "title": RULES[finding.kind].title,
             "subject": finding.subject,
             "labels": ", ".join(finding.labels) or "none",

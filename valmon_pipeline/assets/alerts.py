@@ -1,43 +1,50 @@
 """Applying the alert rules to stored epochs, and to what is seen at the head.
 
-Which epochs are to be evaluated follows from the tables alone: those stored since they were last
-evaluated. Alerts, their history and the note that the epoch was evaluated
-are one transaction, so that a process killed at any moment has done all of it or nothing, and
-whoever comes next does the rest.
+Which epoch is to be evaluated next follows from the tables alone: the oldest one after the newest
+evaluated, and those stored again since. Alerts, their history and the note that the epoch was
+evaluated are one transaction, so that a process killed at any moment has done all of it or nothing,
+and the next one does the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Final
 
 import pandas as pd
 
+from valmon_pipeline.alerting.configured import AlertRules
 from valmon_pipeline.alerting.evaluation import Evaluation, evaluate_epoch
-from valmon_pipeline.alerting.judgements import TABLES_READ, EpochFacts
-from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.alerting.labels import Labels
-from valmon_pipeline.alerting.life_cycle import Finding
-from valmon_pipeline.alerting.live import SystemFacts, evaluate_events, evaluate_system
-from valmon_pipeline.alerting.rules import AlertRules
+from valmon_pipeline.alerting.live import evaluate_events, evaluate_system
+from valmon_pipeline.alerting.rule import EpochFacts, SystemFacts
+from valmon_pipeline.alerting.rules import COLUMNS_READ, EPOCH_RULES, SYSTEM_RULES
+from valmon_pipeline.assets.alert_order import nothing_is_loaded
 from valmon_pipeline.storage.alert_store import (
     AlertTransaction,
+    DueEpoch,
     OnStored,
     StoredChange,
     alert_transaction,
-    has_due_epochs,
+    next_due_epoch,
 )
 from valmon_pipeline.storage.finality import stored_epochs
 from valmon_pipeline.storage.network_identity import NetworkIdentity
-from valmon_pipeline.storage.queries import count_dead_deliveries, missing_facts
+from valmon_pipeline.storage.queries import missing_facts
+from valmon_pipeline.storage.silences import release_held_back
 from valmon_pipeline.storage.warehouse import Warehouse
 
 EVALUATE: Final = "evaluate alerts"
+HISTORY_HELD: Final = timedelta(hours=1)
+"""Messages about epochs beyond the horizon are held back so long, or until evaluation reaches the
+horizon: an outage that is over by then pages nobody."""
 
 
-def tell_nobody(transaction: AlertTransaction, changes: Sequence[StoredChange]) -> None:
+def no_notifications(transaction: AlertTransaction, changes: Sequence[StoredChange]) -> None:
     """Alerts are stored only."""
 
 
@@ -46,27 +53,33 @@ class Alerting:
     """The rules, and what is done, in their transaction, about changes of alerts."""
 
     rules: AlertRules = field(default_factory=AlertRules)
-    on_stored: OnStored = tell_nobody
+    on_stored: OnStored = no_notifications
 
 
 @dataclass(slots=True)
 class AlertsOutcome:
-    """Findings and changes of evaluating epochs; by epoch the rules that lacked a fact to judge by;
-    and how many messages about alerts, of whatever age, were given up."""
+    """The evaluations of epochs and the changes that came of them. ``waiting`` is the epoch that
+    waits for older ones, or for its standings; None if none does."""
 
-    findings: dict[int, list[Finding]] = field(default_factory=dict)
-    blind: dict[int, frozenset[AlertType]] = field(default_factory=dict)
+    evaluations: list[Evaluation] = field(default_factory=list)
     changes: list[StoredChange] = field(default_factory=list)
-    messages_given_up: int = 0
+    waiting: DueEpoch | None = None
 
 
 def evaluate_due_epochs(
-    warehouse: Warehouse, alerting: Alerting, now: datetime | None = None
+    warehouse: Warehouse,
+    alerting: Alerting,
+    now: datetime | None = None,
+    *,
+    must_wait: Callable[[DueEpoch, datetime], bool] = nothing_is_loaded,
+    at_most: int | None = None,
+    seconds: float = inf,
 ) -> AlertsOutcome:
-    """Apply the rules to every epoch that is due, ascending, each in a transaction of its own.
+    """Apply the rules to the epochs that are due, ascending, each in a transaction of its own:
+    ``at_most`` so many, and none begins after ``seconds``.
 
-    Epochs that ended more than ``horizon_epochs`` before ``now`` are none of them: history that is
-    loaded pages nobody.
+    Evaluation begins with epochs that ended at most ``horizon_epochs`` before ``now`` and goes on
+    where it stopped. ``must_wait`` says which epochs wait for others.
 
     Raises:
         StorageError: the database is away or refuses; what was evaluated before stays.
@@ -76,30 +89,35 @@ def evaluate_due_epochs(
     if network is None:
         return outcome
     now = now or datetime.now(UTC)
-    first = epoch_at(network, now) - alerting.rules.horizon_epochs
-    tried: set[int] = set()
-    while has_due_epochs(warehouse.database, first, now):
-        with alert_transaction(warehouse.database, EVALUATE, now) as transaction:
-            due = next(
-                (one for one in transaction.due_epochs(first) if one.epoch not in tried), None
-            )
-            if due is None:
-                break
-            # Stored again while it is evaluated, it is due again, for whoever comes next.
-            tried.add(due.epoch)
-            history = read_facts(warehouse, network, due.epoch, alerting.rules.window_epochs)
+    horizon = epoch_at(network, now) - alerting.rules.horizon_epochs
+    end = time.monotonic() + seconds
+    # Stored again while it is evaluated, an epoch is due again: for the next call.
+    done: set[int] = set()
+    while (at_most is None or len(done) < at_most) and time.monotonic() < end:
+        due = next_due_epoch(warehouse.database, horizon, now, done)
+        if due is None or due.epoch in done:
+            break
+        if must_wait(due, now):
+            outcome.waiting = due
+            break
+        held = None if due.epoch >= horizon else now + HISTORY_HELD
+        with alert_transaction(warehouse.database, EVALUATE, now, held) as transaction:
+            # An epoch that it waited for may have been stored since.
+            if transaction.next_due(horizon, done) != due:
+                continue
+            done.add(due.epoch)
             evaluation = evaluate_epoch(
                 alerting.rules,
-                history,
+                read_facts(warehouse, network, due.epoch, alerting.rules.window_epochs),
                 _labels(warehouse, due.epoch, alerting.rules),
-                transaction.alerts(due.epoch),
+                transaction.alerts(EPOCH_RULES, due.epoch),
                 is_newest=due.is_newest,
             )
-            outcome.findings[due.epoch] = evaluation.findings
-            outcome.blind[due.epoch] = evaluation.blind
             outcome.changes += _store(transaction, evaluation, alerting)
             transaction.note_evaluated(due, len(evaluation.findings), len(evaluation.changes))
-    outcome.messages_given_up = count_dead_deliveries(warehouse)
+            if held is None:
+                release_held_back(transaction)
+        outcome.evaluations.append(evaluation)
     return outcome
 
 
@@ -129,7 +147,7 @@ def evaluate_live_events(
                 alerting.rules,
                 events,
                 _labels(warehouse, epoch, alerting.rules),
-                transaction.alerts(epoch),
+                transaction.alerts(EPOCH_RULES, epoch),
             )
             changes += _store(transaction, evaluation, alerting)
     return changes
@@ -144,7 +162,9 @@ def evaluate_system_facts(
         StorageError: the database is away or refuses.
     """
     with alert_transaction(warehouse.database, EVALUATE, now) as transaction:
-        evaluation = evaluate_system(alerting.rules, facts, transaction.alerts())
+        evaluation = evaluate_system(
+            alerting.rules, facts, transaction.alerts([rule.name for rule in SYSTEM_RULES])
+        )
         return _store(transaction, evaluation, alerting)
 
 
@@ -162,7 +182,7 @@ def read_facts(
             columns=columns,
             slots=slots if table == "validator_snapshots" else None,
         )
-        for table, columns in TABLES_READ.items()
+        for table, columns in COLUMNS_READ.items()
     }
     by_epoch = {
         table: dict(iter(frame.groupby("epoch", sort=False))) for table, frame in tables.items()

@@ -1,5 +1,5 @@
 """The epoch's assets as Dagster sees them: one step that stores all tables of an epoch together,
-then makes the standings that rest on it and evaluates the alert rules."""
+then makes the standings that rest on it."""
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 import logging
@@ -7,13 +7,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from valmon_pipeline.assets.alert_checks import alert_check_results, alert_check_specs
-from valmon_pipeline.assets.alerts import evaluate_due_epochs
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, STEP_ASSETS, asset_key
 from valmon_pipeline.assets.materialization import EpochReport
 from valmon_pipeline.assets.partition_metadata import add_partition_metadata
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.assets.run_record import RunRecord, evaluation_of
+from valmon_pipeline.assets.run_record import RunRecord
 from valmon_pipeline.assets.run_tags import COMPLETION, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.assets.standings_record import StandingsRecord
@@ -40,9 +38,7 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
     others are stored and shown as materialized, and the run fails with a reason per epoch.
 
     Then the standings that are due are made, one epoch after the other: the run's own, those of
-    later epochs whose window has one of these, and whatever an interrupted run has left. Last, the
-    alert rules are applied to what is due; each is a check of ``validator_standings``, and a run
-    does not fail by it.
+    later epochs whose window has one of these, and whatever an interrupted run has left.
     """
 
     @dg.multi_asset(
@@ -76,7 +72,6 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
                 )
                 for check in EPOCH_CHECKS
             ),
-            *alert_check_specs(network),
         ],
         partitions_def=epoch_partitions(network),
         backfill_policy=dg.BackfillPolicy.multi_run(max_epochs_per_run),
@@ -119,7 +114,6 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
                 made = make_due_standings(
                     pipeline.warehouse, pipeline.standing_rules, standings.add, first=outcome.stored
                 )
-                alerts = evaluate_due_epochs(pipeline.warehouse, pipeline.alerting)
         except BaseException:
             # Interrupted, or no node is left: what is stored is shown as stored.
             for event in (*record.events({}), *standings.events({})):
@@ -132,11 +126,7 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
             context.log.info(f"standings of other epochs made, too: {others[0]} to {others[-1]}")
         if outcome.failures or made.failures:
             # A failing step yields no results of its own, so what succeeded is logged one by one.
-            told = (
-                *record.events(outcome.broken_contracts),
-                *standings.events(made.failures),
-                *map(evaluation_of, alert_check_results(network, alerts)),
-            )
+            told = (*record.events(outcome.broken_contracts), *standings.events(made.failures))
             for event in told:
                 context.log_event(event)
             raise dg.Failure(
@@ -167,10 +157,7 @@ def epoch_assets(network: str, max_epochs_per_run: int) -> dg.AssetsDefinition:
             )
         yield dg.MaterializeResult(
             asset_key=standings.key,
-            check_results=[
-                standings.check_result({}),
-                *alert_check_results(network, alerts),
-            ],
+            check_results=[standings.check_result({})],
         )
 
     return epoch

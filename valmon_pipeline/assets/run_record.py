@@ -111,7 +111,7 @@ def evaluation_of(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
 
 
 def _summary(key: dg.AssetKey, name: str, results: Sequence[CheckResult]) -> dg.AssetCheckResult:
-    failed = [result for result in results if not result.passed]
+    failed = [result for result in results if result.failed]
     examples = [
         dg.TableRecord({"epoch": result.epoch, **row})
         for result in failed

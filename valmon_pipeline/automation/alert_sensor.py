@@ -1,16 +1,20 @@
-"""The sensor that applies the alert rules to what cannot wait for a run: the head, the node, the
-data and valmon itself; and to epochs whose run was killed before it did."""
+"""The sensor that applies the alert rules: to stored epochs in ascending order, and to what cannot
+wait for a run: the head, the node, the data and valmon itself."""
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import dagster as dg
 
-from valmon_pipeline.alerting.kinds import AlertType
-from valmon_pipeline.alerting.live import SystemFacts
+from valmon_pipeline.alerting.rule import SystemFacts
+from valmon_pipeline.alerting.rules import PIPELINE_STALLED
+from valmon_pipeline.assets.alert_checks import alert_check_events, messages_event
+from valmon_pipeline.assets.alert_order import LoadingWatch, nothing_is_loaded
 from valmon_pipeline.assets.alerts import (
+    AlertsOutcome,
     epoch_at,
     evaluate_due_epochs,
     evaluate_live_events,
@@ -18,6 +22,7 @@ from valmon_pipeline.assets.alerts import (
 )
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.catch_up import newest_closed_epoch
+from valmon_pipeline.automation.epoch_runs import epochs_under_way
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.automation.reason_log import ReasonLog
 from valmon_pipeline.beacon.client import BeaconClient
@@ -25,79 +30,118 @@ from valmon_pipeline.beacon.disagreements import Disagreement
 from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.errors import BeaconApiError, ValmonError
 from valmon_pipeline.notify.reminders import Reminders
-from valmon_pipeline.storage.alert_store import StoredChange
 from valmon_pipeline.storage.chain_head import read_chain_head
 from valmon_pipeline.storage.finality import last_stored_epoch
+from valmon_pipeline.storage.queries import count_dead_deliveries
 
 TICK_SECONDS: Final = 5
+EPOCHS_PER_TICK: Final = 32
+"""Each is about ten events, which the daemon writes one by one."""
+_EVALUATING_SECONDS: Final = 20.0
 _CHAINS_COMPARED_EVERY: Final = 60.0
 _COMPARE_SECONDS: Final = 15.0
 _LIVE_EPOCHS: Final = 2
 """An event of the head's epoch may have been stored when the clock was in the next one."""
 
 
-def alert_sensor(reminders: Reminders) -> dg.SensorDefinition:
+def alert_sensor(network: str, reminders: Reminders) -> dg.SensorDefinition:
     """The sensor ``alert_sensor``. It asks nodes only if nobody has seen the head for long, and
     several nodes once a minute whether they follow the same chain.
 
-    It writes ``reminders`` when it has evaluated everything: their arrival says that it can.
+    It writes ``reminders`` when it has evaluated everything: their arrival says that it can. Its
+    cursor is the number of undelivered messages that it reported last.
     """
 
     reasons = ReasonLog()
     started_at = datetime.now(UTC)
+    loading: list[LoadingWatch] = []  # remembers, as long as the code server lives
 
     @dg.sensor(
         name="alert_sensor",
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"pipeline"},
-        description="Alerts about missed proposals, slashings and exits seen at the head, about "
-        "the node, late data and a pipeline that stands still.",
+        description="Alerts about stored epochs, in ascending order; about missed proposals, "
+        "slashings and exits seen at the head, the node, late data and a pipeline that stands "
+        "still.",
         # A sensor has to have a target; this one never requests a run.
         asset_selection=dg.AssetSelection.assets(),
     )
-    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         pipeline: Pipeline = context.resources.pipeline
+        if not loading:
+            under_way = partial(epochs_under_way, context.instance, network)
+            loading.append(LoadingWatch(under_way, started_at))
         try:
-            changes = look_for_alerts(pipeline, datetime.now(UTC), started_at)
+            outcome = look_for_alerts(pipeline, datetime.now(UTC), started_at, loading[0])
+            given_up = count_dead_deliveries(pipeline.warehouse)
             reminders.write_due(pipeline.warehouse, datetime.now(UTC))
         except ValmonError as error:
-            return dg.SkipReason(reasons.note(error, context.log))
+            return dg.SensorResult(skip_reason=reasons.note(error, context.log))
         reasons.all_is_well()
-        for one in changes:
+        for one in outcome.changes:
             alert = one.change.alert
             context.log.info(f"alert {alert.alert_id} {one.change.kind.value}: {one.change.reason}")
-        told = "; ".join(
-            f"{one.change.kind.value} {one.change.alert.finding.kind.value} "
-            f"{one.change.alert.finding.subject}"
-            for one in changes[:10]
+        events = [
+            event
+            for evaluation in outcome.evaluations
+            for event in alert_check_events(network, evaluation)
+        ]
+        if str(given_up) != (context.cursor or "0"):
+            events.append(messages_event(network, given_up))
+        return dg.SensorResult(
+            skip_reason=summary(outcome), asset_events=events, cursor=str(given_up)
         )
-        return dg.SkipReason(told or "no changes")
 
     return sensor
 
 
+def summary(outcome: AlertsOutcome) -> str:
+    """What a tick did, and which epoch waits for which."""
+    changes = [(one.change.kind, one.change.alert.finding) for one in outcome.changes[:10]]
+    parts = [f"{kind.value} {finding.kind} {finding.subject}" for kind, finding in changes]
+    if outcome.evaluations:
+        epochs = [evaluation.epoch for evaluation in outcome.evaluations]
+        parts.append(f"epochs evaluated: {len(epochs)}, up to {epochs[-1]}")
+    due = outcome.waiting
+    if due is not None:
+        waits_for = f"epochs {due.gap[0]} to {due.gap[-1]}" if due.gap else "its standings"
+        parts.append(f"epoch {due.epoch} waits for {waits_for}")
+    return "; ".join(parts) or "no changes"
+
+
 def look_for_alerts(
-    pipeline: Pipeline, now: datetime, started_at: datetime | None = None
-) -> list[StoredChange]:
-    """Evaluate everything that is due ``now``; what changed.
+    pipeline: Pipeline,
+    now: datetime,
+    started_at: datetime | None = None,
+    loading: LoadingWatch | None = None,
+) -> AlertsOutcome:
+    """Evaluate what is due ``now``; at most ``EPOCHS_PER_TICK`` epochs, the next tick goes on.
 
     ``started_at`` is since when a node was waited for, if the chain was never followed yet.
+    ``loading`` knows the epochs that runs are at work on; None: no runs are.
 
     Raises:
         StorageError: the database is away or refuses; what was evaluated before stays.
     """
     warehouse, alerting = pipeline.warehouse, pipeline.alerting
+    outcome = AlertsOutcome()
     network = warehouse.network()
+    if network is not None:
+        outcome = evaluate_due_epochs(
+            warehouse,
+            alerting,
+            now,
+            must_wait=nothing_is_loaded if loading is None else loading.must_wait,
+            at_most=EPOCHS_PER_TICK,
+            seconds=_EVALUATING_SECONDS,
+        )
+        current = epoch_at(network, now)
+        recent = range(max(0, current - _LIVE_EPOCHS), current + 1)
+        outcome.changes += evaluate_live_events(warehouse, alerting, recent, now)
     facts = system_facts(pipeline, now, started_at)
-    if network is None:
-        return evaluate_system_facts(warehouse, alerting, facts, now)
-    changes = list(evaluate_due_epochs(warehouse, alerting, now).changes)
-    current = epoch_at(network, now)
-    recent = range(max(0, current - _LIVE_EPOCHS), current + 1)
-    changes += evaluate_live_events(warehouse, alerting, recent, now)
-    changes += evaluate_system_facts(warehouse, alerting, facts, now)
-    return changes
+    outcome.changes += evaluate_system_facts(warehouse, alerting, facts, now)
+    return outcome
 
 
 def system_facts(
@@ -111,7 +155,7 @@ def system_facts(
     warehouse = pipeline.warehouse
     network = warehouse.network()
     head = read_chain_head(warehouse, now)
-    stalled = pipeline.alerting.rules.settings(AlertType.PIPELINE_STALLED).threshold
+    stalled = pipeline.alerting.rules.settings(PIPELINE_STALLED.name).threshold
     if network is None or head is None:
         waits = started_at is not None and (now - started_at).total_seconds() >= stalled
         problem = _node_problem(pipeline) if waits else None

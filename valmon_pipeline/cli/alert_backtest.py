@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from valmon_pipeline.alerting.backtest import PastAlert
-from valmon_pipeline.alerting.judgements import NEEDED_FACTS
-from valmon_pipeline.alerting.kinds import AlertType
-from valmon_pipeline.alerting.rules import EPOCH_RULES, AlertRules, Override
+from valmon_pipeline.alerting.configured import AlertRules, Override
+from valmon_pipeline.alerting.rule import EpochRule
+from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES
 from valmon_pipeline.assets.alert_backtest import backtest
 from valmon_pipeline.cli.alerts import alerts_app
 from valmon_pipeline.cli.application import (
@@ -54,22 +54,22 @@ def alerts_backtest(
 
     With the rules as they are configured, or with other settings for this one.
     """
-    kinds = _kinds(rule)
+    only = _rules(rule)
     other = (threshold, open_after, resolve_after)
     changed = any(value is not None for value in other)
-    if changed and len(kinds) != 1:
+    if changed and len(only) != 1:
         raise ConfigurationError("other settings are for one rule: name it instead of `all`")
     installation = load(config)
     rules = installation.settings.alerts.alert_rules
     if changed:
-        rules = _with_settings(rules, kinds[0], *other)
+        rules = _with_settings(rules, only[0].name, *other)
     wanted = [*EpochRange.parse(epochs)]
     with (
         opened_warehouse(installation) as warehouse,
         working_on(f"Judging {len(wanted)} epochs"),
     ):
-        alerts, judged = backtest(warehouse, rules, kinds, wanted)
-        needed = frozenset[str]().union(*(NEEDED_FACTS[kind] for kind in kinds))
+        alerts, judged = backtest(warehouse, rules, only, wanted)
+        needed = frozenset[str]().union(*(one.needs for one in only))
         lacking = sorted(
             epoch
             for epoch, facts in missing_facts(warehouse.database, wanted).items()
@@ -98,28 +98,27 @@ def alerts_backtest(
         )
 
 
-def _kinds(rule: str) -> tuple[AlertType, ...]:
-    if rule == "all":
-        return EPOCH_RULES
-    names = {kind.value: kind for kind in EPOCH_RULES}
-    if rule not in names:
-        known = ", ".join(names)
-        why = "is not about epochs" if rule in set(AlertType) else "is no rule"
-        raise ConfigurationError(f"{rule} {why}; there are: {known}, or all of them: all")
-    return (names[rule],)
+def _rules(name: str) -> tuple[EpochRule, ...]:
+    if name == "all":
+        return tuple(EPOCH_RULES.values())
+    if name not in EPOCH_RULES:
+        known = ", ".join(EPOCH_RULES)
+        why = "is not about epochs" if name in RULES else "is no rule"
+        raise ConfigurationError(f"{name} {why}; there are: {known}, or all of them: all")
+    return (EPOCH_RULES[name],)
 
 
 def _with_settings(
     rules: AlertRules,
-    kind: AlertType,
+    rule: str,
     threshold: float | None,
     open_after: int | None,
     resolve_after: int | None,
 ) -> AlertRules:
-    """The rules with other settings of ``kind``, for everybody; None: as configured."""
-    before = rules.settings(kind)
+    """The rules with other settings of ``rule``, for everybody; None: as configured."""
+    before = rules.settings(rule)
     written = {
-        "rule": kind.value,
+        "rule": rule,
         "threshold": threshold,
         "open_after": before.open_after if open_after is None else open_after,
         "resolve_after": before.resolve_after if resolve_after is None else resolve_after,
@@ -130,13 +129,13 @@ def _with_settings(
         )
     except ValidationError as error:
         mistake = error.errors(include_url=False, include_input=False)[0]
-        place = ": ".join([kind.value, *map(str, mistake["loc"])])
+        place = ": ".join([rule, *map(str, mistake["loc"])])
         raise ConfigurationError(f"{place}: {mistake['msg']}") from None
     after = replace(entry.settings, severity=before.severity)
     if threshold is None:
         after = replace(after, threshold=before.threshold, clear=before.clear)
-    kept = tuple(one for one in rules.overrides if one.rule is not kind)
-    return replace(rules, overrides=(*kept, Override(kind, None, after)))
+    kept = tuple(one for one in rules.overrides if one.rule != rule)
+    return replace(rules, overrides=(*kept, Override(rule, None, after)))
 
 
 def _table(alerts: Sequence[PastAlert]) -> Table:
@@ -164,7 +163,7 @@ def _table(alerts: Sequence[PastAlert]) -> Table:
 def _as_json(past: PastAlert) -> dict[str, Any]:
     finding = past.alert.finding
     return {
-        "rule": finding.kind.value,
+        "rule": finding.kind,
         "severity": finding.severity.value,
         "subject": finding.subject,
         "validators": finding.validators,

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from valmon_pipeline.alerting.life_cycle import Alert, Change, acknowledged, resolved
-from valmon_pipeline.alerting.templates import Message
+from valmon_pipeline.alerting.messages import listed
+from valmon_pipeline.alerting.templates import VALIDATORS_NAMED, Message
 from valmon_pipeline.cli.application import (
     ConfigOption,
     JsonOption,
@@ -34,6 +35,7 @@ from valmon_pipeline.storage.outbox import retry_dead
 from valmon_pipeline.storage.queries import (
     alert_deliveries,
     alert_history,
+    alert_validators,
     count_dead_deliveries,
     list_alerts,
 )
@@ -51,12 +53,15 @@ def alerts_list(
         bool, typer.Option("--all", help="Also those that are resolved or retracted.")
     ] = False,
     limit: Annotated[int, typer.Option(help="So many, the newest.", min=1)] = 100,
+    validator: Annotated[
+        int | None, typer.Option(help="Only alerts about one validator.", min=0)
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the alerts that are open or acknowledged, the newest first."""
     with opened_warehouse(load(config)) as warehouse:
-        alerts = list_alerts(warehouse, live_only=not everything, limit=limit)
+        alerts = list_alerts(warehouse, live_only=not everything, limit=limit, validator=validator)
         dead = count_dead_deliveries(warehouse)
     if as_json:
         print_json({"alerts": alerts, "dead_deliveries": dead})
@@ -81,15 +86,25 @@ def alerts_show(
     with opened_warehouse(load(config)) as warehouse:
         alerts, changes = alert_history(warehouse, number)
         deliveries = alert_deliveries(warehouse, number)
+        validators = alert_validators(warehouse, number)
     if alerts.empty:
         raise ConfigurationError(f"there is no alert {number}")
     (alert,) = alerts.to_dict("records")
     if as_json:
-        print_json({"alert": alert, "changes": changes, "deliveries": deliveries})
+        print_json(
+            {
+                "alert": alert,
+                "validator_indices": validators,
+                "changes": changes,
+                "deliveries": deliveries,
+            }
+        )
         return
     for name, value in alert.items():
         shown = "–" if value is None else str(value).replace("\n", ", ")
         say(f"{name:17} {shown}")
+    if validators:
+        say(f"{'indices':17} {listed(validators, VALIDATORS_NAMED)}")
     for row in changes.to_dict("records"):
         say(f"{row['at']:%Y-%m-%d %H:%M:%S} {row['change']}: {row['reason']}")
     for row in deliveries.to_dict("records"):

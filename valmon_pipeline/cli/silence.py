@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from valmon_pipeline.alerting.kinds import AlertType
+from valmon_pipeline.alerting.rules import RULES
 from valmon_pipeline.cli.application import (
     ConfigOption,
     JsonOption,
@@ -48,7 +48,7 @@ def silence(
     validator: Annotated[
         int | None, typer.Option(help="Alerts about one validator.", min=0)
     ] = None,
-    rule: Annotated[AlertType | None, typer.Option(help="Alerts of one rule.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Alerts of one rule.")] = None,
     duration: Annotated[
         str | None, typer.Option("--for", help="How long, e.g. 30m, 2h, 1d12h.")
     ] = None,
@@ -68,6 +68,8 @@ def silence(
         raise ConfigurationError("say which alerts: --label, --validator, --rule")
     if label is not None and validator is not None:
         raise ConfigurationError("say either --label or --validator")
+    if rule is not None and rule not in RULES:
+        raise ConfigurationError(f"{rule} is no rule; there are: {', '.join(RULES)}")
     subject = f"validator:{validator}" if validator is not None else label
     if label is not None:
         subject = _subject(label)

@@ -6,8 +6,10 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from valmon_pipeline.alerting.kinds import AlertType, Severity
-from valmon_pipeline.alerting.rules import RULES, AlertRules, Override, RuleSettings
+from valmon_pipeline.alerting.configured import AlertRules, Override
+from valmon_pipeline.alerting.kinds import Severity
+from valmon_pipeline.alerting.rule import RuleSettings
+from valmon_pipeline.alerting.rules import RULES
 from valmon_pipeline.config.channels import ChannelEntry, HeartbeatSettings, TemplateSettings
 from valmon_pipeline.config.field_types import Number, OneOf, WholeNumber, refuse
 from valmon_pipeline.config.labels import Category, Label, Switch, WebAddress
@@ -26,7 +28,7 @@ class _Entry(BaseModel):
 class RuleEntry(_Entry):
     """Other settings for a rule: for those with a label, or for everybody."""
 
-    rule: Annotated[str, OneOf(tuple(kind.value for kind in AlertType))]
+    rule: Annotated[str, OneOf(tuple(RULES))]
     label: Annotated[str | None, Label()] = None
     enabled: Annotated[bool, Switch()] = True
     severity: Annotated[str | None, OneOf(_SEVERITIES)] = None
@@ -37,11 +39,12 @@ class RuleEntry(_Entry):
 
     @model_validator(mode="after")
     def _fits_the_rule(self) -> Self:
-        rule = RULES[AlertType(self.rule)]
-        if self.threshold is not None and not rule.minimum <= self.threshold <= rule.maximum:
+        rule = RULES[self.rule]
+        lowest, highest = rule.bounds
+        if self.threshold is not None and not lowest <= self.threshold <= highest:
             refuse(
-                f"threshold of {self.rule} ({rule.threshold_is}) must be from {rule.minimum:g} to "
-                f"{rule.maximum:g}"
+                f"threshold of {self.rule} ({rule.threshold_is}) must be from {lowest:g} to "
+                f"{highest:g}"
             )
         settings = self.settings
         if rule.higher_is_worse and settings.clear > settings.threshold:
@@ -56,7 +59,7 @@ class RuleEntry(_Entry):
 
         A threshold without ``clear`` keeps the default ratio between the two.
         """
-        defaults = RULES[AlertType(self.rule)].defaults
+        defaults = RULES[self.rule].defaults
         threshold = defaults.threshold if self.threshold is None else self.threshold
         if self.clear is not None:
             clear = self.clear
@@ -94,8 +97,8 @@ class AlertSettings(Section):
     )
     horizon_epochs: Annotated[int, WholeNumber(3, 10_000_000)] = Field(
         AlertRules().horizon_epochs,
-        description="Epochs that ended longer ago open no alerts: history that is loaded pages "
-        "nobody.",
+        description="Epochs that ended longer ago page nobody: evaluation begins with the first "
+        "that did not, and goes on where it stopped after a downtime.",
     )
     channels: tuple[ChannelEntry, ...] = Field(
         (),
@@ -132,7 +135,7 @@ class AlertSettings(Section):
         """The rules in the words of the alerting package."""
         return AlertRules(
             overrides=tuple(
-                Override(AlertType(entry.rule), entry.label, entry.settings) for entry in self.rules
+                Override(entry.rule, entry.label, entry.settings) for entry in self.rules
             ),
             group_by=self.group_by,
             group_at_least=self.group_at_least,

@@ -18,11 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.alerting.rules import RULES
 from valmon_pipeline.alerting.templates import Templates
-from valmon_pipeline.assets.alert_checks import alert_check_results
-from valmon_pipeline.assets.alerts import Alerting, AlertsOutcome, evaluate_due_epochs
+from valmon_pipeline.assets.alert_checks import alert_check_events
+from valmon_pipeline.assets.alerts import Alerting, AlertsOutcome
 from valmon_pipeline.assets.label_history import merge_labels
 from valmon_pipeline.assets.live import LiveFollower
 from valmon_pipeline.assets.registry import label_rows, read_watched
@@ -71,7 +70,7 @@ class Expected:
 
     incident: str
     slot: int
-    kind: AlertType
+    kind: str
     subject: str
     ends: bool
 
@@ -196,12 +195,12 @@ class _Drill:
         self._chain.advance_to_epoch(FIRST_EPOCH + 1)
         self._store_labels()
         self._expect(
-            "a validator misses", first_slot(BAD_EPOCHS[0]), AlertType.MISSED_ATTESTATIONS, MISSING
+            "a validator misses", first_slot(BAD_EPOCHS[0]), "missed_attestations", MISSING
         )
         self._expect(
             "a cluster goes dark",
             first_slot(BAD_EPOCHS[0]),
-            AlertType.MISSED_ATTESTATIONS,
+            "missed_attestations",
             "operator:dark",
         )
         busy = range(first_slot(EVENT_EPOCH), first_slot(EVENT_EPOCH + 1))
@@ -228,12 +227,12 @@ class _Drill:
             if number > 0 and first + number != skipped and proposer not in silent
         )
         self._chain.add(SkippedSlot(skipped), ProposerSlashing(slashing, SLASHED))
-        self._expect("a proposer skips", skipped, AlertType.MISSED_PROPOSAL, proposer)
-        self._expect("a slashing appears", slashing, AlertType.SLASHING, SLASHED)
+        self._expect("a proposer skips", skipped, "missed_proposal", proposer)
+        self._expect("a slashing appears", slashing, "slashing", SLASHED)
 
-    def _expect(self, incident: str, slot: int, kind: AlertType, whose: int | str) -> None:
+    def _expect(self, incident: str, slot: int, kind: str, whose: int | str) -> None:
         subject = f"validator:{whose}" if isinstance(whose, int) else whose
-        ends = kind is AlertType.MISSED_ATTESTATIONS
+        ends = kind == "missed_attestations"
         self.proofs.append(Proof(Expected(incident, slot, kind, subject, ends)))
 
     def _now(self) -> datetime:
@@ -243,29 +242,28 @@ class _Drill:
     def _tick(self, slot: int) -> None:
         started = time.monotonic()
         report = self._follower.look()
-        outcome = self._materialize(
+        self._materialize(
             newest_closed_epoch(report.head_slot, self._chain.parameters.slots_per_epoch)
         )
+        outcome = look_for_alerts(self._pipeline, self._now())
         self._note_checks(outcome, slot, started)
-        look_for_alerts(self._pipeline, self._now())
         self._note_rows(slot, started)
         sent = self._sender.send_due(self._pipeline.warehouse.database)
         for channel, problem in sent.problems.items():
             self._tell(f"slot {slot}: channel {channel}: {problem}")
         self._note_messages(slot, started)
 
-    def _materialize(self, newest: int) -> AlertsOutcome:
-        """Store the epochs whose window has closed, and evaluate them."""
+    def _materialize(self, newest: int) -> None:
+        """Store the epochs whose window has closed."""
         pipeline = self._pipeline
         epochs = [*range(self._next_epoch, newest + 1)]
         if not epochs:
-            return AlertsOutcome()
+            return
         stored = pipeline.materializer(provisional=True).run(epochs)
         if stored.failures:
             raise PartitionsFailedError(f"epochs failed in the drill: {stored.failures}")
         self._next_epoch = newest + 1
         make_due_standings(pipeline.warehouse, pipeline.standing_rules)
-        return evaluate_due_epochs(pipeline.warehouse, pipeline.alerting, self._now())
 
     def _store_labels(self) -> None:
         pipeline = self._pipeline
@@ -279,17 +277,18 @@ class _Drill:
         arrived = Arrived(slot, time.monotonic() - started)
         found = {
             (finding.kind, finding.subject)
-            for findings in outcome.findings.values()
-            for finding in findings
+            for evaluation in outcome.evaluations
+            for finding in evaluation.findings
         }
         failed = {
-            result.check_name
-            for result in alert_check_results(self._pipeline.network, outcome)
-            if not result.passed
+            event.check_name
+            for evaluation in outcome.evaluations
+            for event in alert_check_events(self._pipeline.network, evaluation)
+            if not event.passed
         }
         for proof in self.proofs:
             kind, subject = proof.expected.kind, proof.expected.subject
-            if proof.check is None and (kind, subject) in found and kind.value in failed:
+            if proof.check is None and (kind, subject) in found and kind in failed:
                 proof.check = arrived
 
     def _note_rows(self, slot: int, started: float) -> None:
@@ -297,7 +296,7 @@ class _Drill:
         alerts = list_alerts(self._pipeline.warehouse, live_only=False, limit=1000)
         rows = set(zip(alerts["alert_type"], alerts["subject"], strict=True))
         for proof in self.proofs:
-            key = (proof.expected.kind.value, proof.expected.subject)
+            key = (proof.expected.kind, proof.expected.subject)
             if proof.row is None and key in rows:
                 proof.row = arrived
 

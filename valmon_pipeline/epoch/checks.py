@@ -29,6 +29,7 @@ from valmon_pipeline.scoring.groups import EVERYBODY
 
 Frames = Mapping[str, pd.DataFrame]
 MAX_EXAMPLES: Final = 5
+NOTHING_TO_COMPARE: Final = "nothing to compare: no rows, or a fact that is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,20 @@ class CheckResult:
     examples: tuple[Mapping[str, str], ...]
 
     @property
-    def passed(self) -> bool:
-        """Whether no row failed."""
-        return self.failing == 0
+    def failed(self) -> bool:
+        """True if a row failed."""
+        return self.failing > 0
+
+    @property
+    def passed(self) -> bool | None:
+        """True if rows were compared and none failed; None if there was nothing to compare."""
+        return None if not self.compared and not self.failed else not self.failed
 
     @property
     def detail(self) -> str:
-        """One line of examples; empty when the check passed."""
+        """One line of examples; empty when the check passed, a reason when it compared nothing."""
+        if self.passed is None:
+            return NOTHING_TO_COMPARE
         return "; ".join(", ".join(f"{k}={v}" for k, v in row.items()) for row in self.examples)
 
 
@@ -431,7 +439,7 @@ def check_results_frame(results: Sequence[CheckResult], at: datetime) -> pd.Data
         {
             "epoch": np.array([result.epoch for result in results]),
             "check_name": [f"{result.asset}.{result.name}" for result in results],
-            "passed": np.array([result.passed for result in results]),
+            "passed": pd.array([result.passed for result in results], dtype="boolean"),
             "severity": np.full(len(results), "error"),
             "failing_count": np.array([result.failing for result in results]),
             "detail": [result.detail for result in results],

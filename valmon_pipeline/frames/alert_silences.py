@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from valmon_pipeline.alerting.kinds import AlertType
-from valmon_pipeline.frames.columns import enumeration, long_integer, moment, text
+from valmon_pipeline.frames.columns import long_integer, moment, text
 from valmon_pipeline.frames.contract import rows_are, table
 
 CONTRACT = table(
@@ -18,9 +17,7 @@ CONTRACT = table(
             "A label that all validators of the alert have, or its subject; NULL: any.",
             nullable=True,
         ),
-        "alert_type": enumeration(
-            "The rule; NULL: any.", [one.value for one in AlertType], nullable=True
-        ),
+        "alert_type": text("The rule; NULL: any.", nullable=True),
         "starts_at": moment("Since when."),
         "ends_at": moment("Until when; brought forward when it is ended by hand."),
         "reason": text("Why, and who says so."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from valmon_pipeline.alerting.kinds import AlertStatus, AlertType, Severity
+from valmon_pipeline.alerting.kinds import AlertStatus, Severity
 from valmon_pipeline.frames.columns import enumeration, gwei, integer, long_integer, moment, text
 from valmon_pipeline.frames.contract import rows_are, table
 
@@ -14,17 +14,14 @@ CONTRACT = table(
     partitioned=False,
     columns={
         "alert_id": long_integer("Ascending in the order in which alerts were opened."),
-        "alert_type": enumeration(
-            "The rule, see docs/alerts.md.", [one.value for one in AlertType]
-        ),
+        "alert_type": text("The rule, see docs/alerts.md."),
         "severity": enumeration("How bad.", [one.value for one in Severity]),
         "subject": text("validator:7; a label, e.g. operator:a; or node, data, pipeline."),
         "labels": text("Labels that all its validators have, joined by line breaks."),
-        "validator_indices": text(
-            "The validators, the first thousand of them, joined by commas; empty for an alert "
-            "about sums or about valmon itself."
+        "validators": integer(
+            "How many validators, see alert_validators; 0 for an alert about sums or about valmon "
+            "itself."
         ),
-        "validators": integer("How many validators."),
         "told_validators": integer("How many it had when it was last told of."),
         "epoch": integer("Epoch it was opened on."),
         "since_epoch": integer("First of the bad epochs in a row."),

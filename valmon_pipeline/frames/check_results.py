@@ -15,10 +15,15 @@ CONTRACT = table(
     columns={
         "epoch": integer("The epoch that was checked."),
         "check_name": text("Asset and check, e.g. attestation_rewards.rewards_within_ideal."),
-        "passed": flag("Whether it passed."),
+        "passed": flag(
+            "True if it passed; NULL if there was nothing to compare, which says nothing.",
+            nullable=True,
+        ),
         "severity": enumeration("How bad a failure is.", SEVERITIES),
         "failing_count": integer("Rows that failed."),
-        "detail": text("What failed, with examples; empty when it passed."),
+        "detail": text(
+            "What failed, with examples, or why nothing was compared; empty when it passed."
+        ),
         "at": moment("When the check ran."),
     },
 )

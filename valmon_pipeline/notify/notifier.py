@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from valmon_pipeline.alerting.kinds import ChangeKind
@@ -23,8 +24,9 @@ ENDS: Final = frozenset({ChangeKind.RESOLVED, ChangeKind.RETRACTED})
 class Notifier:
     """Writes what is to be told of changes, for each channel that wants it.
 
-    During a silence, what is opened is held back until the silence ends; if it is over by then,
-    nobody is told of it at all. An end is told only where the beginning was.
+    Within a silence, and in a transaction that holds messages back, a message about an opened alert
+    is held back; if the alert is over by then, it is not sent at all. An end is told only where the
+    beginning was.
     """
 
     channels: Sequence[Channel]
@@ -43,7 +45,7 @@ class Notifier:
         for stored in changes:
             change, alert = stored.change, stored.change.alert
             is_end = change.kind in ENDS
-            until = None if is_end else silenced_until(silences, alert)
+            until = None if is_end else _held_until(transaction, silenced_until(silences, alert))
             wanting = [
                 channel
                 for channel in self.channels
@@ -66,3 +68,8 @@ class Notifier:
                 for channel in wanting
             ]
         write_deliveries(transaction, deliveries)
+
+
+def _held_until(transaction: AlertTransaction, silenced: datetime | None) -> datetime | None:
+    """The later end of the two, None without any."""
+    return max(filter(None, (transaction.hold_until, silenced)), default=None)

@@ -6,10 +6,10 @@ heartbeat that arrives says that both work, and the database.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import sqlalchemy as sa
@@ -116,19 +116,27 @@ def digest_facts(warehouse: Warehouse, rules: ReminderRules, now: datetime) -> D
     with alert_transaction(warehouse.database, "count changes of alerts", now) as transaction:
         changes = _changes_since(transaction, now - DAY)
     live = list_alerts(warehouse, live_only=True, limit=LIVE_READ)
+    ended = list_alerts(warehouse, live_only=False, resolved_since=now - DAY, limit=LIVE_READ)
     return DigestFacts(
         rules.network,
         epochs,
         groups,
         changes,
+        [f"{row['severity']}: {row['message']}" for row in _worst_first(live)],
         [
-            f"{row['severity']}: {row['message']}"
-            for row in sorted(
-                live.to_dict("records"),
-                key=lambda row: -list(Severity).index(Severity(row["severity"])),
-            )
+            f"{row['severity']}: {row['message']} (epochs {row['since_epoch']} to "
+            f"{row['last_epoch']})"
+            for row in _worst_first(ended)
         ],
         count_dead_deliveries(warehouse),
+    )
+
+
+def _worst_first(alerts: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """Rows of ``alerts``, the worst severity first."""
+    return sorted(
+        alerts.to_dict("records"),
+        key=lambda row: -list(Severity).index(Severity(row["severity"])),
     )
 
 

@@ -6,28 +6,25 @@ in one transaction with its history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
+import numpy as np
+import pandas as pd
 import sqlalchemy as sa
+from psycopg import sql
 
-from valmon_pipeline.alerting.kinds import (
-    LIVE_STATUSES,
-    AlertStatus,
-    AlertType,
-    ChangeKind,
-    Severity,
-)
+from valmon_pipeline.alerting.kinds import LIVE_STATUSES, AlertStatus, ChangeKind, Severity
 from valmon_pipeline.alerting.life_cycle import Alert, Change, Finding
 from valmon_pipeline.storage.advisory_locks import lock_for_transaction
-from valmon_pipeline.storage.database import Database
+from valmon_pipeline.storage.binary_copy import binary_copy
+from valmon_pipeline.storage.database import Database, driver_connection
 from valmon_pipeline.storage.tables import table_of
 
-STANDINGS_WAIT: Final = timedelta(minutes=2)
-"""For how long an epoch waits for its standings, which the step that stored it makes next."""
+ALERT_VALIDATORS: Final = "alert_validators"
 _LIVE: Final = tuple(status.value for status in LIVE_STATUSES)
 
 
@@ -35,12 +32,18 @@ _LIVE: Final = tuple(status.value for status in LIVE_STATUSES)
 class DueEpoch:
     """A stored epoch that the rules were not applied to since it was stored.
 
-    ``is_newest``: they were applied to no later epoch.
+    ``is_newest``: they were applied to no later epoch. ``gap`` are the epochs right before it that
+    are not stored, back to the newest one that was evaluated or to where evaluation begins;
+    ``has_standings``: its standings rest on everything stored; ``is_first``: no epoch was ever
+    evaluated.
     """
 
     epoch: int
     materialized_at: datetime
     is_newest: bool
+    gap: range
+    has_standings: bool
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +62,47 @@ OnStored = Callable[["AlertTransaction", Sequence[StoredChange]], None]
 class AlertTransaction:
     """The alerts of a network within one transaction that nobody else's change can come between."""
 
-    def __init__(self, connection: sa.Connection, schema: str, at: datetime) -> None:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        schema: str,
+        at: datetime,
+        hold_until: datetime | None = None,
+    ) -> None:
         self.connection = connection
         self.schema = schema
         self.at = at
+        self.hold_until = hold_until
+        """Messages about what is opened in this transaction are not to be sent before; None: at
+        once."""
         self._alerts = table_of(schema, "alerts")
+        self._validators: dict[int, tuple[int, ...]] = {}
 
-    def alerts(self, epoch: int | None = None) -> list[Alert]:
-        """All that are live, and all that tell of ``epoch``, in their order."""
+    def alerts(self, rules: Collection[str], epoch: int | None = None) -> list[Alert]:
+        """The alerts of ``rules`` that are live, and those that tell of ``epoch``, in their
+        order."""
         columns = self._alerts.c
         wanted: sa.ColumnElement[bool] = columns.status.in_(_LIVE)
         if epoch is not None:
             wanted = sa.or_(wanted, sa.and_(columns.epoch <= epoch, columns.last_epoch >= epoch))
-        query = sa.select(self._alerts).where(wanted).order_by(columns.alert_id)
-        return [_alert(row) for row in self.connection.execute(query).mappings()]
+        return self._read(sa.and_(columns.alert_type.in_(list(rules)), wanted))
 
     def alert(self, alert_id: int) -> Alert | None:
         """One alert, live or not."""
-        query = sa.select(self._alerts).where(self._alerts.c.alert_id == alert_id)
-        row = self.connection.execute(query).mappings().one_or_none()
-        return None if row is None else _alert(row)
+        return next(iter(self._read(self._alerts.c.alert_id == alert_id)), None)
 
     def store(self, changes: Sequence[Change]) -> list[StoredChange]:
         """Store changes with their history; new alerts get a number."""
         history = table_of(self.schema, "alert_changes")
+        unread = {one.alert.alert_id for one in changes} - self._validators.keys() - {0}
+        if unread:
+            self._read(self._alerts.c.alert_id.in_(list(unread)))
         stored = []
         for change in changes:
             alert = change.alert
             if change.kind is ChangeKind.OPENED:
-                number = self.next_number(self._alerts.c.alert_id)
-                alert = Alert(
-                    number, alert.finding, alert.status, alert.last_epoch, alert.told_validators
-                )
-                values = {"alert_id": number, "opened_at": self.at, **_values(alert)}
+                alert = replace(alert, alert_id=self.next_number(self._alerts.c.alert_id))
+                values = {"alert_id": alert.alert_id, "opened_at": self.at, **_values(alert)}
                 self.connection.execute(sa.insert(self._alerts).values(values))
             else:
                 self._update(alert, self._moments_of(change))
@@ -110,12 +121,14 @@ class AlertTransaction:
             stored.append(
                 StoredChange(Change(change.kind, alert, change.reason), position, self.at)
             )
+        self._store_validators([one.change.alert for one in stored])
         return stored
 
     def refresh(self, alerts: Sequence[Alert]) -> None:
         """Store newer figures of live alerts: nothing that is told of."""
         for alert in alerts:
             self._update(alert, {})
+        self._store_validators(alerts)
 
     def note_evaluated(self, due: DueEpoch, findings: int, changes: int) -> None:
         """Enter that the rules were applied to an epoch."""
@@ -131,31 +144,46 @@ class AlertTransaction:
             )
         )
 
-    def due_epochs(self, first: int) -> list[DueEpoch]:
-        """Epochs from ``first`` on that are stored and not evaluated since, ascending.
+    def next_due(self, horizon: int, but: Collection[int] = ()) -> DueEpoch | None:
+        """The next epoch to apply the rules to; None if there is none.
 
-        Whose standings are still to be made waits for them, but not for ever.
+        First come epochs from ``horizon`` on, older than the newest evaluated one, that were stored
+        since they were evaluated, but for ``but``; then the oldest stored one after the newest
+        evaluated, or, if none was evaluated, from ``horizon`` on.
         """
         stored = table_of(self.schema, "network_epochs").c
         waiting = table_of(self.schema, "standings_due").c
         evaluated = table_of(self.schema, "alert_evaluations").c
-        newest = self.connection.execute(
-            sa.select(sa.func.coalesce(sa.func.max(evaluated.epoch), -1))
+        newest: int | None = self.connection.execute(
+            sa.select(sa.func.max(evaluated.epoch))
         ).scalar_one()
-        query = (
-            sa.select(stored.epoch, stored.materialized_at)
+        first = max(0, horizon) if newest is None else newest + 1
+        has_standings = ~sa.exists().where(waiting.epoch == stored.epoch)
+        stale = (
+            sa.select(stored.epoch, stored.materialized_at, has_standings)
             .outerjoin(evaluated.epoch.table, evaluated.epoch == stored.epoch)
             .where(
-                stored.epoch >= first,
+                stored.epoch.between(horizon, first - 1),
+                stored.epoch.not_in(list(but)),
                 evaluated.materialized_at.is_distinct_from(stored.materialized_at),
-                sa.or_(
-                    ~sa.exists().where(waiting.epoch == stored.epoch),
-                    stored.materialized_at < self.at - STANDINGS_WAIT,
-                ),
             )
-            .order_by(stored.epoch)
+            .order_by(~has_standings, stored.epoch)
+            .limit(1)
         )
-        return [DueEpoch(epoch, at, epoch > newest) for epoch, at in self.connection.execute(query)]
+        found = None if newest is None else self.connection.execute(stale).one_or_none()
+        if found is not None and found[2]:
+            return DueEpoch(found[0], found[1], False, range(0), True)
+        oldest = (
+            sa.select(stored.epoch, stored.materialized_at, has_standings)
+            .where(stored.epoch >= first)
+            .order_by(stored.epoch)
+            .limit(1)
+        )
+        following = self.connection.execute(oldest).one_or_none()
+        if following is None:
+            return None if found is None else DueEpoch(found[0], found[1], False, range(0), False)
+        epoch, at, is_ready = following
+        return DueEpoch(epoch, at, True, range(first, epoch), is_ready, newest is None)
 
     def is_evaluated(self, epoch: int) -> bool:
         """Whether the rules were applied to an epoch as it is stored."""
@@ -168,12 +196,54 @@ class AlertTransaction:
         largest = sa.func.coalesce(sa.func.max(column), 0)
         return int(self.connection.execute(sa.select(largest)).scalar_one()) + 1
 
+    def _read(self, wanted: sa.ColumnElement[bool]) -> list[Alert]:
+        validators = table_of(self.schema, ALERT_VALIDATORS).c
+        indices = (
+            sa.select(sa.func.array_agg(validators.validator_index))
+            .where(validators.alert_id == self._alerts.c.alert_id)
+            .scalar_subquery()
+        )
+        query = (
+            sa.select(self._alerts, indices.label("validator_indices"))
+            .where(wanted)
+            .order_by(self._alerts.c.alert_id)
+        )
+        alerts = [_alert(row) for row in self.connection.execute(query).mappings()]
+        self._validators |= {one.alert_id: one.finding.validator_indices for one in alerts}
+        return alerts
+
     def _update(self, alert: Alert, moments: Mapping[str, Any]) -> None:
         self.connection.execute(
             sa.update(self._alerts)
             .where(self._alerts.c.alert_id == alert.alert_id)
             .values({**_values(alert), **moments})
         )
+
+    def _store_validators(self, alerts: Sequence[Alert]) -> None:
+        """Store the validators of alerts: what is different from before."""
+        gone, new = [], []
+        for alert in alerts:
+            before = np.array(self._validators.get(alert.alert_id, ()), np.int32)
+            after = np.array(alert.finding.validator_indices, np.int32)
+            gone.append((alert.alert_id, np.setdiff1d(before, after)))
+            new.append((alert.alert_id, np.setdiff1d(after, before)))
+            self._validators[alert.alert_id] = alert.finding.validator_indices
+        connection = driver_connection(self.connection)
+        table = sql.Identifier(self.schema, ALERT_VALIDATORS)
+        removed, added = _pairs(gone), _pairs(new)
+        if len(removed):
+            delete = sql.SQL(
+                "DELETE FROM {} WHERE (alert_id, validator_index) IN "
+                "(SELECT * FROM unnest(%s::bigint[], %s::integer[]))"
+            ).format(table)
+            connection.execute(delete, [removed[name].tolist() for name in removed.columns])
+        if len(added):
+            copy_in = sql.SQL(
+                "COPY {} (alert_id, validator_index) FROM STDIN (FORMAT binary)"
+            ).format(table)
+            with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
+                for piece in binary_copy(added):
+                    copy.write(piece)
 
     def _moments_of(self, change: Change) -> dict[str, Any]:
         if change.kind is ChangeKind.ACKNOWLEDGED:
@@ -184,7 +254,9 @@ class AlertTransaction:
 
 
 @contextmanager
-def alert_transaction(database: Database, purpose: str, at: datetime) -> Iterator[AlertTransaction]:
+def alert_transaction(
+    database: Database, purpose: str, at: datetime, hold_until: datetime | None = None
+) -> Iterator[AlertTransaction]:
     """A transaction in which alerts are read and changed; others wait until it is over.
 
     Raises:
@@ -192,28 +264,42 @@ def alert_transaction(database: Database, purpose: str, at: datetime) -> Iterato
     """
     with database.transaction(purpose) as connection:
         lock_for_transaction(connection, f"{database.schema}.alerts")
-        yield AlertTransaction(connection, database.schema, at)
+        yield AlertTransaction(connection, database.schema, at, hold_until)
 
 
-def has_due_epochs(database: Database, first: int, at: datetime) -> bool:
-    """Whether any epoch is to be evaluated, without waiting for anybody.
+def next_due_epoch(
+    database: Database, horizon: int, at: datetime, but: Collection[int] = ()
+) -> DueEpoch | None:
+    """The epoch to evaluate next, without waiting for other writers; as ``next_due``.
 
     Raises:
         StorageError: the database is away.
     """
-    with database.transaction("read which epochs to evaluate") as connection:
-        transaction = AlertTransaction(connection, database.schema, at)
-        return bool(transaction.due_epochs(first))
+    with database.transaction("read which epoch to evaluate") as connection:
+        return AlertTransaction(connection, database.schema, at).next_due(horizon, but)
+
+
+def _pairs(parts: Sequence[tuple[int, np.ndarray[Any, np.dtype[np.int32]]]]) -> pd.DataFrame:
+    """Frame ``alert_validators`` of alerts with some of their validators."""
+    return pd.DataFrame(
+        {
+            "alert_id": np.repeat(
+                np.array([alert for alert, _ in parts], np.int64), [len(ours) for _, ours in parts]
+            ),
+            "validator_index": np.concatenate(
+                [np.zeros(0, np.int32), *(ours for _, ours in parts)]
+            ),
+        }
+    )
 
 
 def _values(alert: Alert) -> dict[str, Any]:
     finding = alert.finding
     return {
-        "alert_type": finding.kind.value,
+        "alert_type": finding.kind,
         "severity": finding.severity.value,
         "subject": finding.subject,
         "labels": "\n".join(finding.labels),
-        "validator_indices": ",".join(map(str, finding.validator_indices)),
         "validators": finding.validators,
         "told_validators": alert.told_validators,
         "epoch": finding.epoch,
@@ -230,12 +316,11 @@ def _alert(row: sa.RowMapping) -> Alert:
     return Alert(
         row["alert_id"],
         Finding(
-            AlertType(row["alert_type"]),
+            row["alert_type"],
             Severity(row["severity"]),
             row["subject"],
             tuple(row["labels"].split("\n")) if row["labels"] else (),
-            tuple(int(one) for one in row["validator_indices"].split(",") if one),
-            row["validators"],
+            tuple(sorted(row["validator_indices"] or ())),
             row["epoch"],
             row["since_epoch"],
             row["slot"],

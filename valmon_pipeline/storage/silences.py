@@ -8,7 +8,6 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.alerting.life_cycle import Alert
 from valmon_pipeline.storage.alert_store import AlertTransaction
 from valmon_pipeline.storage.database import Database
@@ -35,7 +34,7 @@ class Silence:
         finding = alert.finding
         subjects = (finding.subject, *finding.labels)
         return (self.subject is None or self.subject in subjects) and (
-            self.alert_type is None or self.alert_type == finding.kind.value
+            self.alert_type is None or self.alert_type == finding.kind
         )
 
 
@@ -70,7 +69,7 @@ def list_silences(database: Database, ending_after: datetime) -> list[Silence]:
 def add_silence(
     transaction: AlertTransaction,
     subject: str | None,
-    alert_type: AlertType | None,
+    alert_type: str | None,
     ends_at: datetime,
     reason: str,
 ) -> Silence:
@@ -79,7 +78,7 @@ def add_silence(
     silence = Silence(
         transaction.next_number(silences.c.silence_id),
         subject,
-        None if alert_type is None else alert_type.value,
+        alert_type,
         transaction.at,
         ends_at,
         reason,
@@ -102,9 +101,15 @@ def end_silence(transaction: AlertTransaction, silence_id: int) -> Silence | Non
     ).one_or_none()
     if ended is None:
         return None
-    left = current_silences(transaction)
-    for alert_id in held_back_alerts(transaction):
-        alert = transaction.alert(alert_id)
-        until = None if alert is None else silenced_until(left, alert)
-        reschedule_held_back(transaction, alert_id, until or transaction.at)
+    release_held_back(transaction)
     return Silence(*ended)
+
+
+def release_held_back(transaction: AlertTransaction) -> None:
+    """Have messages that are held back sent now, but for those that a silence holds back."""
+    held = held_back_alerts(transaction)
+    silences = current_silences(transaction) if held else []
+    for alert_id in held:
+        alert = transaction.alert(alert_id)
+        until = None if alert is None else silenced_until(silences, alert)
+        reschedule_held_back(transaction, alert_id, until or transaction.at)

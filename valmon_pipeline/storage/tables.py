@@ -196,6 +196,11 @@ INDEXES: Final = (
         "What tells of an epoch, when it is evaluated again.",
     ),
     SecondaryIndex(
+        "alert_validators",
+        ("validator_index", "alert_id"),
+        "The alerts about one validator, in its history.",
+    ),
+    SecondaryIndex(
         "alert_deliveries",
         ("delivery_key",),
         "The same message to the same channel is written once.",

@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from valmon_pipeline.alerting.configured import AlertRules
 from valmon_pipeline.alerting.evaluation import Evaluation, evaluate_epoch
-from valmon_pipeline.alerting.judgements import EpochFacts
 from valmon_pipeline.alerting.kinds import ChangeKind
 from valmon_pipeline.alerting.labels import Labels
 from valmon_pipeline.alerting.life_cycle import Alert
-from valmon_pipeline.alerting.rules import AlertRules
+from valmon_pipeline.alerting.rule import EpochFacts
 from valmon_pipeline.frames import contract_of
 
 SLOTS: Final = 8
@@ -186,16 +186,14 @@ class Run:
     def live(self) -> list[tuple[str, str]]:
         """Rule and subject of every live alert, sorted."""
         return sorted(
-            (alert.finding.kind.value, alert.finding.subject)
-            for alert in self.alerts
-            if alert.is_live
+            (alert.finding.kind, alert.finding.subject) for alert in self.alerts if alert.is_live
         )
 
 
 def told(evaluation: Evaluation) -> list[tuple[ChangeKind, str, str]]:
     """What an evaluation tells of: change, rule and subject."""
     return [
-        (change.kind, change.alert.finding.kind.value, change.alert.finding.subject)
+        (change.kind, change.alert.finding.kind, change.alert.finding.subject)
         for change in evaluation.changes
     ]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from valmon_pipeline.alerting.judgements import EpochFacts, below_network
-from valmon_pipeline.alerting.kinds import AlertType
-from valmon_pipeline.alerting.rules import AlertRules
+from valmon_pipeline.alerting.configured import AlertRules
+from valmon_pipeline.alerting.rule import EpochFacts
+from valmon_pipeline.alerting.rules import BELOW_NETWORK
 
 
 def test_what_a_group_lost_is_exact_to_the_gwei_and_nothing_where_it_is_unknown() -> None:
@@ -20,6 +20,6 @@ def test_what_a_group_lost_is_exact_to_the_gwei_and_nothing_where_it_is_unknown(
     )
     network = pd.DataFrame({"reward_effectiveness_p50": [0.99]})
     facts = EpochFacts(7, 32, {"epoch_summaries": sums, "network_epochs": network}, leak=False)
-    judged = below_network(facts, AlertRules().settings(AlertType.BELOW_NETWORK))
+    judged = BELOW_NETWORK.judge(facts, AlertRules().settings("below_network"))
     assert judged.subjects.tolist() == ["operator:large", "operator:unknown"]
     assert judged.cost.tolist() == [12_346, 0]

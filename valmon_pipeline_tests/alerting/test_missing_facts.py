@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.alerting.judgements import BAD, GOOD, JUDGES, NEEDED_FACTS, UNKNOWN
-from valmon_pipeline.alerting.kinds import AlertType, ChangeKind
-from valmon_pipeline.alerting.rules import EPOCH_RULES, AlertRules
+from valmon_pipeline.alerting.configured import AlertRules
+from valmon_pipeline.alerting.kinds import ChangeKind
+from valmon_pipeline.alerting.rule import BAD, GOOD, UNKNOWN
+from valmon_pipeline.alerting.rules import EPOCH_RULES
 from valmon_pipeline.epoch.facts import Fact
 from valmon_pipeline_tests.alerting.epochs import Run, Tables, epoch_facts, good, labels_of, told
 
@@ -43,15 +44,16 @@ def without_anything(tables: Tables) -> None:
     tables["proposer_duties"]["outcome"] = "missed"
 
 
-def judged(kind: AlertType, change: Callable[[Tables], None]) -> dict[int, np.int8]:
+def judged(kind: str, change: Callable[[Tables], None]) -> dict[int, np.int8]:
     """The verdict of a rule on each validator of an epoch."""
-    made = JUDGES[kind](epoch_facts(10, change=change), AlertRules().settings(kind))
+    made = EPOCH_RULES[kind].judge(epoch_facts(10, change=change), AlertRules().settings(kind))
     return dict(zip(made.subjects.tolist(), made.verdict, strict=True))
 
 
 def test_each_rule_about_epochs_says_which_facts_it_needs() -> None:
-    assert set(NEEDED_FACTS) == set(EPOCH_RULES)
-    assert set().union(*NEEDED_FACTS.values()) <= {fact.value for fact in Fact}
+    needs = [rule.needs for rule in EPOCH_RULES.values()]
+    assert all(needs)
+    assert frozenset[str]().union(*needs) <= {fact.value for fact in Fact}
 
 
 def test_epochs_of_which_only_the_blocks_are_known_open_nothing() -> None:
@@ -121,7 +123,7 @@ def test_a_miss_without_a_stored_cause_may_be_excused() -> None:
         outcomes["included"] = outcomes["validator_index"] > 1
         outcomes["miss_cause"] = pd.Series([None, "not_included"] + [None] * 18, dtype="str")
 
-    verdicts = judged(AlertType.MISSED_ATTESTATIONS, change)
+    verdicts = judged("missed_attestations", change)
     assert [verdicts[index] for index in range(3)] == [UNKNOWN, BAD, GOOD]
 
 
@@ -130,9 +132,9 @@ def test_a_group_is_judged_by_the_misses_whose_cause_is_known() -> None:
         sums = tables["epoch_summaries"]
         sums["included"], sums["misses_not_included"] = 8, 2
 
-    kind = AlertType.MISSED_ATTESTATION_SHARE
+    kind = "missed_attestation_share"
     facts = epoch_facts(10, change=change)
-    made = JUDGES[kind](facts, AlertRules().settings(kind))
+    made = EPOCH_RULES[kind].judge(facts, AlertRules().settings(kind))
     assert made.value.tolist() == [2 / 10]
 
 
@@ -142,7 +144,7 @@ def test_a_missed_slot_without_an_owner_is_nobodys_and_clears_nobody() -> None:
         duties.loc[[2, 5], "outcome"] = "missed"
         duties.loc[5, "validator_index"] = pd.NA
 
-    verdicts = judged(AlertType.MISSED_PROPOSAL, change)
+    verdicts = judged("missed_proposal", change)
     assert verdicts.pop(2) == BAD
     assert set(verdicts.values()) == {UNKNOWN}
 
@@ -158,8 +160,8 @@ def test_a_score_that_no_duty_of_the_epoch_is_part_of_is_not_judged_again() -> N
 
 
 @pytest.mark.parametrize("end", ["start", "end"])
-@pytest.mark.parametrize("kind", [AlertType.SLASHING, AlertType.EXIT])
-def test_a_status_that_is_not_known_is_no_change_of_it(kind: AlertType, end: str) -> None:
+@pytest.mark.parametrize("kind", ["slashing", "exit"])
+def test_a_status_that_is_not_known_is_no_change_of_it(kind: str, end: str) -> None:
     def change(tables: Tables) -> None:
         snapshots = tables["validator_snapshots"]
         slot = 80 if end == "start" else 88
@@ -167,7 +169,7 @@ def test_a_status_that_is_not_known_is_no_change_of_it(kind: AlertType, end: str
         snapshots["status"] = snapshots["status"].mask(hidden)
         if end == "start":
             gone = (snapshots["slot"] == 88) & (snapshots["validator_index"] == 4)
-            status = "active_slashed" if kind is AlertType.SLASHING else "active_exiting"
+            status = "active_slashed" if kind == "slashing" else "active_exiting"
             snapshots.loc[gone, "status"] = status
 
     verdicts = judged(kind, change)
@@ -178,12 +180,12 @@ def test_a_status_that_is_not_known_is_no_change_of_it(kind: AlertType, end: str
 @pytest.mark.parametrize(
     ("kind", "event"),
     [
-        (AlertType.SLASHING, "proposer_slashing"),
-        (AlertType.SLASHING, "attester_slashing"),
-        (AlertType.EXIT, "voluntary_exit"),
+        ("slashing", "proposer_slashing"),
+        ("slashing", "attester_slashing"),
+        ("exit", "voluntary_exit"),
     ],
 )
-def test_where_no_status_is_known_the_blocks_tell(kind: AlertType, event: str) -> None:
+def test_where_no_status_is_known_the_blocks_tell(kind: str, event: str) -> None:
     def change(tables: Tables) -> None:
         without_states(tables)
         tables["block_events"] = pd.DataFrame(
@@ -206,7 +208,7 @@ def test_a_balance_with_an_unknown_component_did_not_drop() -> None:
         ledger["attestation"] = pd.array([-1_000_000_000] * 20, dtype="Int64")
         ledger["sync"] = pd.array([None, 0] + [0] * 18, dtype="Int64")
 
-    verdicts = judged(AlertType.BALANCE_DROP, change)
+    verdicts = judged("balance_drop", change)
     assert [verdicts[index] for index in range(2)] == [UNKNOWN, BAD]
 
 
@@ -217,7 +219,7 @@ def test_a_ledger_with_an_unknown_component_is_neither_explained_nor_unexplained
         classes = ["sync_unknown", "unexplained"] + [None] * 18
         ledger["residual_class"] = pd.Series(classes, dtype="str")
 
-    verdicts = judged(AlertType.LEDGER_RESIDUAL, change)
+    verdicts = judged("ledger_residual", change)
     assert [verdicts[index] for index in range(3)] == [UNKNOWN, BAD, GOOD]
 
 

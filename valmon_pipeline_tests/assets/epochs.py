@@ -50,7 +50,7 @@ class Computed:
             (epoch, f"{result.asset}.{result.name}"): result
             for epoch, frames in self.frames.items()
             for result in frames.checks
-            if not result.passed
+            if result.failed
         }
 
 

@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 
 from valmon_pipeline.alerting.backtest import PastAlert
+from valmon_pipeline.alerting.configured import AlertRules, Override
 from valmon_pipeline.alerting.digest import digest
-from valmon_pipeline.alerting.kinds import AlertType, ChangeKind, Severity
-from valmon_pipeline.alerting.live import SystemFacts
-from valmon_pipeline.alerting.rules import EPOCH_RULES, RULES, AlertRules, Override
+from valmon_pipeline.alerting.kinds import ChangeKind, Severity
+from valmon_pipeline.alerting.rule import SystemFacts
+from valmon_pipeline.alerting.rules import EPOCH_RULES, MISSED_ATTESTATIONS, RULES
 from valmon_pipeline.alerting.templates import Templates
 from valmon_pipeline.assets.alert_backtest import backtest
-from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK, alert_check_results
+from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK, alert_check_events, messages_event
 from valmon_pipeline.assets.alerts import (
     Alerting,
     AlertsOutcome,
@@ -46,6 +47,7 @@ from valmon_pipeline.storage.alert_store import (
 )
 from valmon_pipeline.storage.network_identity import NetworkIdentity
 from valmon_pipeline.storage.outbox import claim, note_failed, retry_dead
+from valmon_pipeline.storage.queries import alert_validators, count_dead_deliveries, list_alerts
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import NETWORK, Computed, compute
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
@@ -116,12 +118,18 @@ def evaluate(warehouse: Warehouse, now: datetime = NOW) -> AlertsOutcome:
     return evaluate_due_epochs(warehouse, Alerting(), now)
 
 
+def evaluated(outcome: AlertsOutcome) -> list[int]:
+    return [evaluation.epoch for evaluation in outcome.evaluations]
+
+
 def rows(warehouse: Warehouse) -> list[tuple[str, str, int, str]]:
     alerts = warehouse.read("alerts")
     names = ("alert_type", "subject", "epoch", "status")
     return sorted(zip(*(alerts[name].tolist() for name in names), strict=True))
 
 
+ALL_RULES: Final = tuple(EPOCH_RULES.values())
+OF_MISSES: Final = MISSED_ATTESTATIONS.name
 EXPECTED: Final = {
     ("missed_attestations", "validator:7"),
     ("missed_attestations", "operator:a"),
@@ -149,7 +157,11 @@ def test_each_incident_is_one_alert_with_its_history(
         alerts["subject"] == "operator:a"
     )
     (outage,) = alerts[is_outage].to_dict("records")
-    assert outage["validator_indices"] == ",".join(map(str, CLUSTER))
+    assert outage["validators"] == len(CLUSTER)
+    assert alert_validators(warehouse, outage["alert_id"]) == list(CLUSTER)
+    listed = list_alerts(warehouse, live_only=False, limit=100, validator=CLUSTER[-1])
+    assert outage["alert_id"] in set(listed["alert_id"])
+    assert set(listed["subject"]) <= {"operator:a", f"validator:{CLUSTER[-1]}"}
     assert outage["cost_gwei"] > 0
     assert outage["labels"] == "operator:a"
     changes = warehouse.read("alert_changes")
@@ -169,11 +181,11 @@ def test_storing_and_evaluating_again_changes_nothing(
     # Stored again, everything is evaluated again, and nothing comes of it.
     store(warehouse, computed, EPOCHS, at=NOW)
     outcome = evaluate(warehouse)
-    assert sorted(outcome.findings) == list(EPOCHS)
+    assert evaluated(outcome) == list(EPOCHS)
     assert outcome.changes == []
     assert rows(warehouse) == undisturbed
     pd.testing.assert_frame_equal(warehouse.read("alert_changes").drop(columns="at"), changes)
-    assert evaluate(warehouse).findings == {}
+    assert evaluated(evaluate(warehouse)) == []
 
 
 class Killed(BaseException):
@@ -206,12 +218,12 @@ def test_what_a_kill_leaves_undone_the_next_run_does_once(
 
 def test_history_pages_nobody(warehouse: Warehouse, computed: Computed) -> None:
     store(warehouse, computed, EPOCHS)
-    assert evaluate(warehouse, NOW + timedelta(days=1)).findings == {}
+    assert evaluated(evaluate(warehouse, NOW + timedelta(days=1))) == []
     assert rows(warehouse) == []
     # Of what is partly history, the epochs within the horizon are evaluated.
     later = NOW + timedelta(seconds=48 * 10)
     horizon = Alerting(AlertRules(horizon_epochs=12))
-    assert sorted(evaluate_due_epochs(warehouse, horizon, later).findings) == [10, 11]
+    assert evaluated(evaluate_due_epochs(warehouse, horizon, later)) == [10, 11]
 
 
 def test_an_epoch_waits_for_its_standings(warehouse: Warehouse, computed: Computed) -> None:
@@ -220,48 +232,85 @@ def test_an_epoch_waits_for_its_standings(warehouse: Warehouse, computed: Comput
         materialized_at=pd.Series([pd.Timestamp(NOW)], dtype="datetime64[us, UTC]")
     )
     warehouse.replace_epoch(2, frames)
-    assert evaluate(warehouse).findings == {}
+    assert evaluated(evaluate(warehouse)) == []
     make_due_standings(warehouse, StandingRules())
-    assert list(evaluate(warehouse).findings) == [2]
+    assert evaluated(evaluate(warehouse)) == [2]
 
 
-def test_each_rule_is_a_check_with_its_offenders(warehouse: Warehouse, computed: Computed) -> None:
+def test_each_rule_is_a_check_of_each_epoch_with_its_offenders(
+    warehouse: Warehouse, computed: Computed
+) -> None:
     store(warehouse, computed, EPOCHS)
-    results = {
-        result.check_name: result for result in alert_check_results("minimal", evaluate(warehouse))
+    found = {
+        (event.check_name, int(event.partition or "")): event
+        for evaluation in evaluate(warehouse).evaluations
+        for event in alert_check_events("minimal", evaluation)
     }
-    assert set(results) == {kind.value for kind in EPOCH_RULES} | {MESSAGES_CHECK}
-    assert not results["slashing"].passed
-    assert results["slashing"].severity.value == "ERROR"
-    assert results["missed_attestations"].severity.value == "WARN"
-    assert results["ledger_residual"].passed
-    offenders = results["slashing"].metadata["offenders"]
+    failed = [epoch for (name, epoch), event in found.items() if not event.passed]
+    assert failed
+    (slashed,) = [
+        event for (name, _), event in found.items() if name == "slashing" and not event.passed
+    ]
+    assert slashed.severity is dg.AssetCheckSeverity.ERROR
+    offenders = slashed.metadata["offenders"]
     assert isinstance(offenders, dg.TableMetadataValue)
     assert [record.data["subject"] for record in offenders.records] == ["validator:9"]
+    misses = {epoch: event for (name, epoch), event in found.items() if name == OF_MISSES}
+    assert sorted(misses) == list(EPOCHS)
+    assert [epoch for epoch, event in misses.items() if not event.passed] == [5, 6, 7]
+    assert misses[6].severity is dg.AssetCheckSeverity.WARN
+    assert misses[2].metadata["judged"] == dg.MetadataValue.int(64)
+
+
+def test_a_rule_that_evaluated_nothing_reports_no_result(
+    warehouse: Warehouse, computed: Computed
+) -> None:
+    store(warehouse, computed, EPOCHS)
+    events = [
+        event
+        for evaluation in evaluate(warehouse).evaluations
+        for event in alert_check_events("minimal", evaluation)
+    ]
+    # Nobody signs for a sync committee in these epochs unless it is seated.
+    seated = set(warehouse.read("sync_duties")["epoch"])
+    assert {
+        int(e.partition or "") for e in events if e.check_name == "sync_participation"
+    } <= seated
+    switched_off = Override(OF_MISSES, None, replace(RULES[OF_MISSES].defaults, enabled=False))
+    store(warehouse, computed, EPOCHS, at=NOW)
+    alerting = Alerting(AlertRules(overrides=(switched_off,)))
+    again = evaluate_due_epochs(warehouse, alerting, NOW)
+    names = {
+        event.check_name
+        for evaluation in again.evaluations
+        for event in alert_check_events("minimal", evaluation)
+    }
+    assert OF_MISSES not in names
+    assert "slashing" in names
 
 
 def test_messages_that_nobody_got_are_a_check_until_they_are_sent_again(
     warehouse: Warehouse, computed: Computed
 ) -> None:
-    def check(outcome: AlertsOutcome) -> dg.AssetCheckResult:
-        return alert_check_results("minimal", outcome)[-1]
+    def check() -> dg.AssetCheckEvaluation:
+        return messages_event("minimal", count_dead_deliveries(warehouse))
 
     alerting = Alerting(on_stored=Notifier([Channel("hook", "")], Templates("minimal")))
     store(warehouse, computed, EPOCHS)
-    first = check(evaluate_due_epochs(warehouse, alerting, NOW))
-    assert (first.check_name, first.passed) == (MESSAGES_CHECK, True)
+    evaluate_due_epochs(warehouse, alerting, NOW)
+    assert (check().check_name, check().passed) == (MESSAGES_CHECK, True)
 
     claimed = claim(warehouse.database, "hook", NOW, timedelta(seconds=40))
     assert claimed
     note_failed(warehouse.database, claimed, "status 500", None)
-    failed = check(evaluate_due_epochs(warehouse, alerting, NOW))
+    failed = check()
     assert not failed.passed
     assert failed.severity is dg.AssetCheckSeverity.ERROR
     assert failed.metadata["messages_given_up"] == dg.MetadataValue.int(len(claimed))
 
     with alert_transaction(warehouse.database, "test", NOW) as transaction:
         retry_dead(transaction)
-    assert check(evaluate_due_epochs(warehouse, alerting, NOW)).passed
+    assert check().passed
 
 
 def live_event(
@@ -366,10 +415,10 @@ class TestBacktest:
     def told(self, past: Sequence[PastAlert]) -> list[tuple[str, str, int, int]]:
         """Rule, subject, first epoch and that of the end, -1 without one."""
         found = [(one.alert.finding, one.over_epoch or -1) for one in past]
-        return sorted((it.kind.value, it.subject, it.epoch, over) for it, over in found)
+        return sorted((it.kind, it.subject, it.epoch, over) for it, over in found)
 
     def test_it_tells_what_was_paged(self, warehouse: Warehouse) -> None:
-        past, judged = backtest(warehouse, AlertRules(), EPOCH_RULES, EPOCHS)
+        past, judged = backtest(warehouse, AlertRules(), ALL_RULES, EPOCHS)
         assert judged == len(EPOCHS)
         assert warehouse.read("alerts").empty
         evaluate(warehouse)
@@ -383,22 +432,22 @@ class TestBacktest:
         assert sum(one.messages for one in past) == len(changes)
 
     def test_one_rule_with_other_settings(self, warehouse: Warehouse) -> None:
-        kind = AlertType.MISSED_ATTESTATIONS
+        kind = "missed_attestations"
         at_once = replace(RULES[kind].defaults, open_after=1)
         rules = AlertRules(overrides=(Override(kind, None, at_once),))
-        past, _ = backtest(warehouse, rules, [kind], EPOCHS)
+        past, _ = backtest(warehouse, rules, [MISSED_ATTESTATIONS], EPOCHS)
         seven = next(one for one in past if one.alert.finding.subject == "validator:7")
         assert (seven.alert.finding.epoch, seven.over_epoch) == (3, 9)
         assert {one.alert.finding.kind for one in past} == {kind}
 
     def test_what_was_wrong_before_opens_in_the_first_epoch(self, warehouse: Warehouse) -> None:
-        past, judged = backtest(warehouse, AlertRules(), [AlertType.MISSED_ATTESTATIONS], [6, 7])
+        past, judged = backtest(warehouse, AlertRules(), [MISSED_ATTESTATIONS], [6, 7])
         assert judged == 2
         assert ("missed_attestations", "validator:7", 6, -1) in self.told(past)
 
     def test_epochs_that_are_not_stored_are_left_out(self, warehouse: Warehouse) -> None:
-        assert backtest(warehouse, AlertRules(), EPOCH_RULES, range(100, 120)) == ([], 0)
-        assert backtest(warehouse, AlertRules(), EPOCH_RULES, []) == ([], 0)
+        assert backtest(warehouse, AlertRules(), ALL_RULES, range(100, 120)) == ([], 0)
+        assert backtest(warehouse, AlertRules(), ALL_RULES, []) == ([], 0)
 
 
 def test_the_digest_says_how_groups_did_and_what_is_open(

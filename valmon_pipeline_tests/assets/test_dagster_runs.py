@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -9,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.loader import LoadingContextForTest
 
 from valmon_pipeline.alerting.rules import EPOCH_RULES
 from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
@@ -138,7 +140,7 @@ def metadata_of_day(deployment: Deployment, result: dg.ExecuteInProcessResult) -
     return {name: entry.value for name, entry in materialization.metadata.items()}
 
 
-ALERT_CHECKS = {kind.value for kind in EPOCH_RULES} | {MESSAGES_CHECK}
+ALERT_CHECKS = {*EPOCH_RULES, MESSAGES_CHECK}
 
 
 def checks_of(
@@ -558,3 +560,73 @@ def test_definitions_load_without_node_and_database() -> None:
         *("validators", "validator_labels", "epoch_history", "validator_day_summaries"),
         *("chain_head", "live_slots", "live_events"),
     }
+
+
+class TestAlertChecks:
+    """Alert rules as checks of ``validator_standings``, executed from the UI."""
+
+    DARK = range(17, 23)
+
+    def execute(
+        self, deploy: Deployment, epochs: Sequence[int], names: Sequence[str]
+    ) -> dg.ExecuteInProcessResult:
+        """Execute checks over a range of partitions, as the UI launches them."""
+        standings = asset_key(deploy.network, "validator_standings")
+        job = deploy.definitions.resolve_implicit_global_asset_job_def().get_subset(
+            asset_selection=set(),
+            asset_check_selection={dg.AssetCheckKey(standings, name) for name in names},
+        )
+        return job.execute_in_process(instance=deploy.instance, tags=dict(range_tags(epochs)))
+
+    def history(self, deploy: Deployment, name: str) -> dict[str | None, str]:
+        """Status by partition, as the UI resolves it."""
+        key = dg.AssetCheckKey(asset_key(deploy.network, "validator_standings"), name)
+        records = deploy.instance.event_log_storage.get_asset_check_execution_history(key, 100)
+        context = LoadingContextForTest(deploy.instance)
+        return {
+            record.partition: asyncio.run(record.resolve_status(context)).value
+            for record in reversed(records)
+        }
+
+    @pytest.fixture
+    def stored(self, deploy: Deployment) -> Deployment:
+        register_epochs(deploy.instance, deploy.network, range(17, 25))
+        assert deploy.materialize(self.DARK).success
+        return deploy
+
+    def test_a_run_that_materializes_epochs_executes_none_of_them(self, stored: Deployment) -> None:
+        for name in ALERT_CHECKS:
+            assert self.history(stored, name) == {}
+
+    def test_each_epoch_gets_its_own_result(self, stored: Deployment) -> None:
+        name = "missed_attestations"
+        assert self.execute(stored, self.DARK, [name]).success
+        assert self.history(stored, name) == {
+            # Three misses in a row by validators that were never on.
+            **{epoch_key(epoch): "SUCCEEDED" for epoch in (17, 18)},
+            **{epoch_key(epoch): "FAILED" for epoch in (19, 20, 21, 22)},
+        }
+        # Only what was asked for.
+        assert self.history(stored, "slashing") == {}
+
+    def test_no_alert_is_opened_by_it(self, stored: Deployment) -> None:
+        assert self.execute(stored, self.DARK, sorted(EPOCH_RULES)).success
+        assert stored.warehouse.read("alerts").empty
+        assert stored.warehouse.read("alert_evaluations").empty
+
+    def test_what_was_not_evaluated_is_skipped_and_none_is_left_open(
+        self, stored: Deployment
+    ) -> None:
+        # Epochs 23 and 24 are registered and not stored.
+        assert self.execute(stored, range(22, 25), sorted(EPOCH_RULES)).success
+        for name in EPOCH_RULES:
+            found = self.history(stored, name)
+            assert found[epoch_key(23)] == found[epoch_key(24)] == "SKIPPED"
+            assert set(found.values()) <= {"SUCCEEDED", "FAILED", "SKIPPED"}
+        seats = stored.warehouse.read("sync_duties", epochs=[22])
+        judged = "SUCCEEDED" if len(seats) else "SKIPPED"
+        assert self.history(stored, "sync_participation")[epoch_key(22)] in (judged, "FAILED")
+
+    def test_the_check_on_messages_is_executable(self, stored: Deployment) -> None:
+        assert self.execute(stored, [22], [MESSAGES_CHECK]).success
+        assert set(self.history(stored, MESSAGES_CHECK).values()) == {"SUCCEEDED"}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from valmon_pipeline.alerting.live import SystemFacts
+from valmon_pipeline.alerting.rule import SystemFacts
 from valmon_pipeline.alerting.templates import Templates
 from valmon_pipeline.assets.alerts import Alerting, evaluate_system_facts
 from valmon_pipeline.assets.resources import Pipeline

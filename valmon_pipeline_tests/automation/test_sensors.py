@@ -17,6 +17,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 from starlette.responses import Response
 
+from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.automation import finality_sensor
@@ -34,6 +35,14 @@ from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.partitions import range_tags, register_epochs, registered_epochs
 from valmon_pipeline.pipeline import pipeline_of
+from valmon_pipeline.storage.alert_store import alert_transaction
+from valmon_pipeline.storage.outbox import (
+    NewDelivery,
+    claim,
+    note_failed,
+    retry_dead,
+    write_deliveries,
+)
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
 from valmon_pipeline_tests.live_chain import (
@@ -67,6 +76,7 @@ class Service:
             "VALMON_RATE_LIMIT__REQUESTS_PER_SECOND": "10000",
             "VALMON_RATE_LIMIT__BURST": "100000",
             "VALMON_CATCH_UP__MAX_EPOCHS_PER_TICK": "4",
+            "VALMON_ALERTS__HORIZON_EPOCHS": "10000000",
         }
         settings = load_settings(environ=environment)
         self.instance = instance
@@ -453,10 +463,85 @@ def test_a_node_that_never_came_is_an_alert(database_url: str) -> None:
 
         def look(seconds: float) -> list[str]:
             now = started + timedelta(seconds=seconds)
-            changes = look_for_alerts(service.pipeline, now, started)
+            changes = look_for_alerts(service.pipeline, now, started).changes
             return [one.change.alert.finding.message for one in changes]
 
         assert look(10) == []
         assert look(200) == ["waiting for a beacon node: http://127.0.0.1:9 does not answer"]
         assert look(300) == []
         service.pipeline.warehouse.database.close()
+
+
+def evaluated_epochs(result: SensorExecutionData) -> list[int]:
+    """The epochs that a tick of ``alert_sensor`` reports checks of, in their order."""
+    assert all(isinstance(event, dg.AssetCheckEvaluation) for event in result.asset_events)
+    return list(dict.fromkeys(int(event.partition or "") for event in result.asset_events))
+
+
+def test_alerts_are_evaluated_in_order_and_reported_epoch_by_epoch(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    for request in service.tick("epoch_sensor").run_requests or []:
+        service.run(request)
+    assert service.warehouse.read("alert_evaluations").empty
+    first = service.tick("alert_sensor")
+    assert evaluated_epochs(first) == [10], first.skip_message
+
+    # The newest epoch is stored first, while a run is at work on the older ones.
+    chain.close_window(13)
+    requests = {len(epochs_of(one)): one for one in service.tick("epoch_sensor").run_requests or []}
+    job = service.definitions.resolve_job_def(MATERIALIZE_EPOCHS)
+    older = requests[2]
+    started = service.instance.create_run_for_job(
+        job, tags=dict(older.tags), status=dg.DagsterRunStatus.STARTED
+    )
+    service.run(requests[1])
+    waiting = service.tick("alert_sensor")
+    assert evaluated_epochs(waiting) == []
+    assert "epoch 13 waits for epochs 11 to 12" in str(waiting.skip_message)
+
+    service.run(older)
+    service.instance.delete_run(started.run_id)
+    result = service.tick("alert_sensor")
+    assert evaluated_epochs(result) == [11, 12, 13]
+    assert service.warehouse.read("alert_evaluations")["epoch"].tolist() == [10, 11, 12, 13]
+    assert evaluated_epochs(service.tick("alert_sensor")) == []
+
+    # What the daemon does with the events: each check has a result per epoch, and runs have none.
+    for event in result.asset_events:
+        service.instance.report_runless_asset_event(event)
+    key = dg.AssetCheckKey(
+        asset_key(service.warehouse.schema, "validator_standings"), "missed_attestations"
+    )
+    records = service.instance.event_log_storage.get_asset_check_execution_history(key, 100)
+    assert {record.partition for record in records} == {"0000011", "0000012", "0000013"}
+    assert {record.run_id for record in records} == {""}
+
+
+def test_undelivered_messages_are_reported_when_their_number_changes(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+
+    def reports() -> list[tuple[str, bool]]:
+        events = service.tick("alert_sensor").asset_events
+        return [
+            (event.check_name, event.passed)
+            for event in events
+            if isinstance(event, dg.AssetCheckEvaluation) and event.check_name == MESSAGES_CHECK
+        ]
+
+    assert reports() == []
+    now = datetime.now(UTC)
+    message = NewDelivery("test:1", "hook", 0, "test", "info", "title", "body", now)
+    database = service.warehouse.database
+    with alert_transaction(database, "test", now) as transaction:
+        write_deliveries(transaction, [message])
+    note_failed(database, claim(database, "hook", now, timedelta(seconds=40)), "status 500", None)
+    assert reports() == [(MESSAGES_CHECK, False)]
+    assert reports() == []
+    with alert_transaction(database, "test", now) as transaction:
+        retry_dead(transaction)
+    assert reports() == [(MESSAGES_CHECK, True)]

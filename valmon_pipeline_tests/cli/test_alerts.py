@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from valmon_pipeline.alerting.live import SystemFacts
-from valmon_pipeline.alerting.rules import AlertRules
+from valmon_pipeline.alerting.configured import AlertRules
+from valmon_pipeline.alerting.rule import SystemFacts
 from valmon_pipeline.alerting.templates import Templates
 from valmon_pipeline.assets.alerts import Alerting, evaluate_system_facts
 from valmon_pipeline.notify.channels import Channel

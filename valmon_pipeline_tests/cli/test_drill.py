@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.cli.application import output
 from valmon_pipeline.cli.drill import print_report
 from valmon_pipeline.deployment.drill import Arrived, DrillReport, Expected, Proof
@@ -22,7 +21,7 @@ def test_what_arrived_when_is_shown_and_what_is_missing(
 ) -> None:
     # Not by the environment: a console that was made with COLUMNS set keeps to it.
     monkeypatch.setattr(output, "_width", 200)
-    expected = Expected("a proposer skips", 41, AlertType.MISSED_PROPOSAL, "validator:7", False)
+    expected = Expected("a proposer skips", 41, "missed_proposal", "validator:7", False)
     proof = Proof(expected, Arrived(56, 1.25), Arrived(42, 0.06), Arrived(42, 0.07))
     print_report(DrillReport([proof], [], 6.0, 3.0))
     shown = capsys.readouterr()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from valmon_pipeline.alerting.kinds import AlertType, Severity
-from valmon_pipeline.alerting.rules import RULES, RuleSettings
+from valmon_pipeline.alerting.kinds import Severity
+from valmon_pipeline.alerting.rule import RuleSettings
+from valmon_pipeline.alerting.rules import RULES
 from valmon_pipeline.config.mistakes import InvalidConfigurationError
 from valmon_pipeline_tests.config.conftest import Load
 
-MISSES = AlertType.MISSED_ATTESTATIONS
+MISSES = "missed_attestations"
 
 
 def test_without_any_the_defaults_hold(load: Load) -> None:
@@ -30,7 +31,7 @@ def test_a_label_comes_before_everybody_whatever_the_order(load: Load) -> None:
 
 def test_a_threshold_without_clear_keeps_the_ratio(load: Load) -> None:
     text = "alerts: {rules: [{rule: missed_attestation_share, threshold: 0.3}]}"
-    settings = load(text).alerts.alert_rules.settings(AlertType.MISSED_ATTESTATION_SHARE)
+    settings = load(text).alerts.alert_rules.settings("missed_attestation_share")
     assert settings.clear == pytest.approx(0.15)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.deployment.drill import Arrived, DrillReport, Expected, Proof, run_drill
 from valmon_pipeline.notify.channels import Channel
 from valmon_pipeline_tests.beacon.scripted_node import Reply, ScriptedNode, scripted_node
@@ -48,7 +47,7 @@ def test_every_incident_arrives_as_check_row_and_message(
 
 
 def test_what_does_not_arrive_is_seen() -> None:
-    expected = Expected("a validator misses", 32, AlertType.EXIT, "validator:7", ends=True)
+    expected = Expected("a validator misses", 32, "exit", "validator:7", ends=True)
     arrived = Arrived(40, 0.1)
     proof = Proof(expected, arrived, arrived, arrived)
     assert not DrillReport([proof], [], 6.0, 1.0).is_complete

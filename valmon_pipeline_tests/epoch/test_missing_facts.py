@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.chain.registry import ValidatorRegistry
 from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.epoch.checks import NOTHING_TO_COMPARE
 from valmon_pipeline.epoch.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.epoch.facts import Fact
 from valmon_pipeline.frames.fact_sources import FACTS
@@ -60,7 +61,7 @@ def problems(
         *(
             f"check {check.name}: {check.detail}"
             for check in found.checks
-            if check.name in passed and not check.passed
+            if check.name in passed and check.failed
         ),
     ]
 
@@ -76,6 +77,18 @@ def test_a_missing_fact_costs_its_columns_and_changes_no_value(
     later = later_registry(computed)
     found = {epoch: problems(computed, epoch, [taken], later) for epoch in computed.answers}
     assert {epoch: told for epoch, told in found.items() if told} == {}
+
+
+def test_a_check_that_has_nothing_to_compare_has_not_passed(computed: Computed) -> None:
+    epoch = PAIRED_EPOCHS[0]
+    frames = partial_frames(computed, epoch, AFTER_AN_OUTAGE, None)
+    rows = frames.tables["check_results"].set_index("check_name")
+    idle = {f"{check.asset}.{check.name}" for check in frames.checks if not check.compared}
+    assert "attestation_duties.every_active_validator_has_one_duty" in idle
+    assert idle < set(rows.index)
+    assert set(rows.index[rows["passed"].isna()]) == idle
+    assert set(rows.loc[sorted(idle), "detail"]) == {NOTHING_TO_COMPARE}
+    assert rows.loc[rows["passed"].eq(True), "detail"].eq("").all()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from valmon_pipeline.alerting.kinds import AlertType, Severity
+from valmon_pipeline.alerting.kinds import Severity
 from valmon_pipeline.alerting.life_cycle import Alert, Change, Finding, opened
 from valmon_pipeline.alerting.templates import Templates
 from valmon_pipeline.notify.channels import Channel
@@ -29,12 +29,11 @@ NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 def finding(validator: int, severity: Severity = Severity.WARNING, **changes: Any) -> Finding:
     """A validator that misses."""
     values: dict[str, Any] = {
-        "kind": AlertType.MISSED_ATTESTATIONS,
+        "kind": "missed_attestations",
         "severity": severity,
         "subject": f"validator:{validator}",
         "labels": ("operator:a",),
         "validator_indices": (validator,),
-        "validators": 1,
         "epoch": 10,
         "since_epoch": 8,
         "slot": None,
@@ -60,7 +59,10 @@ def shared_database(database_url: str) -> Iterator[Database]:
 def database(shared_database: Database) -> Database:
     """The same with all tables about alerts empty."""
     with shared_database.transaction("empty tables") as connection:
-        for table in ("alerts", "alert_changes", "alert_deliveries", "alert_silences"):
+        for table in (
+            *("alerts", "alert_validators", "alert_changes"),
+            *("alert_deliveries", "alert_silences"),
+        ):
             connection.exec_driver_sql(f"TRUNCATE {shared_database.schema}.{table}")
     return shared_database
 

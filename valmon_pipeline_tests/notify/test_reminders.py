@@ -104,6 +104,7 @@ FACTS = DigestFacts(
     ],
     {"opened": 200, "resolved": 3},
     [f"warning: validator {n}: 3 attestations missed in a row" for n in range(197)],
+    [f"critical: validator {n}: block of slot {n} missed (epochs 9 to 9)" for n in range(30)],
     2,
 )
 

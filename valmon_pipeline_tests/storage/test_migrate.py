@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from valmon_pipeline.alerting.kinds import Severity
+from valmon_pipeline.alerting.life_cycle import Finding, opened
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.storage import migrate
+from valmon_pipeline.storage.alert_store import alert_transaction
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.tables import metadata_of
 from valmon_pipeline.storage.warehouse import Warehouse
@@ -149,6 +153,41 @@ def test_rows_with_missing_facts_go_with_their_version_and_others_stay(
         assert 0 < len(sums) < len(frames["epoch_summaries"])
         assert sums["rewards_known"].tolist() == sums["duties"].tolist()
         assert set(sums["ledger_unknown_rows"]) == {0}
+    finally:
+        database.close()
+
+
+def test_the_validators_of_alerts_go_back_and_forth_with_their_version(
+    database_url: str, schema: str
+) -> None:
+    migrate.upgrade(database_url, schema)
+    database = Database(database_url, schema)
+    try:
+        with alert_transaction(database, "open", datetime(2026, 11, 26, tzinfo=UTC)) as transaction:
+            for subject, indices in (
+                ("validator:7", (7,)),
+                ("operator:a", range(1005)),
+                ("node", ()),
+            ):
+                finding = Finding(
+                    *("slashing", Severity.WARNING, subject, (), tuple(indices)),
+                    *(3, 3, None, "", 0),
+                )
+                transaction.store([opened(finding)])
+        migrate.downgrade(database_url, schema, "0022")
+        with database.transaction("read texts") as connection:
+            texts = connection.exec_driver_sql(
+                f'SELECT validator_indices FROM "{schema}".alerts ORDER BY alert_id'
+            ).scalars()
+            assert list(texts) == ["7", ",".join(map(str, range(1000))), ""]
+        migrate.upgrade(database_url, schema)
+        with alert_transaction(database, "read", datetime(2026, 11, 26, tzinfo=UTC)) as transaction:
+            alerts = transaction.alerts(["slashing"])
+        assert [alert.finding.validator_indices for alert in alerts] == [
+            (7,),
+            tuple(range(1000)),
+            (),
+        ]
     finally:
         database.close()
 

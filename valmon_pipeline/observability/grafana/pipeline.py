@@ -51,11 +51,13 @@ PIPELINE: Final = Dashboard(
         Panel(
             "Checks",
             "table",
-            f"{EPOCHS}SELECT check_name, count(*) AS epochs,\n"
+            f"{EPOCHS}SELECT check_name, count(passed) AS epochs,\n"
+            "       count(*) - count(passed) AS not_compared,\n"
             "       count(*) FILTER (WHERE NOT passed) AS failed, sum(failing_count) AS rows,\n"
             "       max(epoch) FILTER (WHERE NOT passed) AS last_failed\n"
             f"  FROM {NETWORK}.check_results WHERE {IN_TIME}\n"
-            " GROUP BY 1 ORDER BY 3 DESC, 1",
+            " GROUP BY 1 ORDER BY 4 DESC, 1",
+            description="Not compared: epochs in which the check had nothing to compare.",
         ),
         Panel(
             "Values corrected",

@@ -21,6 +21,7 @@ Facts are written by ``storage.warehouse`` alone.
 from valmon_pipeline.storage.queries.alerts import (
     alert_deliveries,
     alert_history,
+    alert_validators,
     count_dead_deliveries,
     list_alerts,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "TableStatus",
     "alert_deliveries",
     "alert_history",
+    "alert_validators",
     "close_label",
     "count_dead_deliveries",
     "epoch_sources",
