@@ -14,9 +14,10 @@ from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.day_summaries import day_summaries_asset
 from valmon_pipeline.assets.epoch import epoch_assets
-from valmon_pipeline.assets.history import history_asset
+from valmon_pipeline.assets.history import EPOCH_HISTORY, LOAD_HISTORY, history_asset
 from valmon_pipeline.assets.registry import registry_assets
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.assets.run_tags import NETWORK_TAG
 from valmon_pipeline.automation.alert_sensor import alert_sensor
 from valmon_pipeline.automation.completion_sensor import completion_sensor
 from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS, day_sensor
@@ -36,7 +37,6 @@ from valmon_pipeline.telemetry.json_logs import use_json_logs
 
 MATERIALIZE_EPOCHS = "materialize_epochs"
 REFRESH_VALIDATORS = "refresh_validators"
-LOAD_HISTORY = "load_history"
 
 
 def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
@@ -58,6 +58,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             dg.define_asset_job(
                 MATERIALIZE_EPOCHS,
                 dg.AssetSelection.assets(*(asset_key(network, table) for table in STEP_ASSETS)),
+                tags={NETWORK_TAG: network},
                 description="Materialize epochs: everything about them, one transaction per epoch.",
             ),
             dg.define_asset_job(
@@ -70,7 +71,8 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             ),
             dg.define_asset_job(
                 LOAD_HISTORY,
-                dg.AssetSelection.assets(asset_key(network, "epoch_history")),
+                dg.AssetSelection.assets(asset_key(network, EPOCH_HISTORY)),
+                tags={NETWORK_TAG: network},
                 description="Load the epochs of UTC days.",
             ),
             dg.define_asset_job(

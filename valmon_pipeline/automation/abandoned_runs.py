@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-from valmon_pipeline.automation.epoch_runs import runs_under_way
+from valmon_pipeline.automation.under_way import runs_under_way
 
 PROCESS_STARTED: Final = time.time()
 """When this process, a code server's in the case that matters, loaded its code."""

@@ -14,10 +14,12 @@ import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.automation.epoch_runs import FINALITY, epoch_run, epochs_under_way
+from valmon_pipeline.assets.run_tags import FINALITY
+from valmon_pipeline.automation.epoch_runs import epoch_run
 from valmon_pipeline.automation.epoch_sensor import SENSOR_SECONDS
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.automation.reason_log import ReasonLog
+from valmon_pipeline.automation.under_way import read_under_way
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings
@@ -98,7 +100,11 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
             if finalized.roots.get(epoch.epoch) and epoch.epoch not in same
         ]
         if reorganized:
-            requests = _requests(context.instance, network, reorganized, finalized)
+            chain = pipeline.warehouse.network()
+            under_way = read_under_way(context.instance, network, chain).epochs
+            requests = _requests(
+                context.instance, network, sorted({*reorganized} - under_way), finalized
+            )
             if requests:
                 return dg.SensorResult(run_requests=requests, asset_events=events, cursor=following)
         return dg.SensorResult(
@@ -184,7 +190,6 @@ def _requests(
 ) -> list[dg.RunRequest]:
     """Runs for reorganized epochs; a run that failed is repeated when finality has moved on."""
     register_epochs(instance, network, epochs)
-    under_way = epochs_under_way(instance, network)
     return [
         epoch_run(
             network,
@@ -193,9 +198,8 @@ def _requests(
             f"finality:{network}:{epoch}:at:{finalized.newest}",
             reason="reorg",
         )
-        for epoch in epochs
-        if epoch not in under_way
-    ][:RUNS_PER_TICK]
+        for epoch in epochs[:RUNS_PER_TICK]
+    ]
 
 
 def _observation(network: str, epoch: int, window_root: bytes) -> dg.AssetObservation:

@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 import dagster as dg
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.registry import WATCH_LIST_METADATA
@@ -38,7 +38,7 @@ def refresh_due(
         if is_current and time.time() - stored.timestamp < _DAY_SECONDS:
             return None
     under_way = dg.RunsFilter(
-        tags={NETWORK_TAG: network, WORK_TAG: REFRESH_WORK}, statuses=list(IN_PROGRESS_RUN_STATUSES)
+        tags={NETWORK_TAG: network, WORK_TAG: REFRESH_WORK}, statuses=list(NOT_FINISHED_STATUSES)
     )
     if instance.get_runs(under_way, limit=1):
         return None

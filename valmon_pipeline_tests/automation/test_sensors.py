@@ -11,31 +11,34 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
+from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
+from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
+    GRPC_INFO_TAG,
+    MAX_RUNTIME_SECONDS_TAG,
+    PRIORITY_TAG,
+    WILL_RETRY_TAG,
+)
 from starlette.responses import Response
 
-from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
-from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
+from valmon_pipeline.assets.run_tags import NETWORK_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.automation import finality_sensor
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
 from valmon_pipeline.automation.alert_sensor import look_for_alerts
-from valmon_pipeline.automation.epoch_runs import epochs_under_way
 from valmon_pipeline.automation.finality_sensor import (
     EPOCHS_PER_TICK,
     HEADERS_PER_TICK,
     RUNS_PER_TICK,
 )
-from valmon_pipeline.config import load_settings
-from valmon_pipeline.definitions import MATERIALIZE_EPOCHS, build_definitions
+from valmon_pipeline.automation.requested_runs import LAUNCH_SECONDS
+from valmon_pipeline.definitions import MATERIALIZE_EPOCHS
 from valmon_pipeline.devnet import RECORDING_PATH
 from valmon_pipeline.devnet.recording import Recording
-from valmon_pipeline.partitions import range_tags, register_epochs, registered_epochs
-from valmon_pipeline.pipeline import pipeline_of
-from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline.partitions import register_epochs, registered_epochs
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
+from valmon_pipeline_tests.automation.service import Service, epochs_of
 from valmon_pipeline_tests.live_chain import (
     CHECKPOINTS,
     HEADERS,
@@ -51,80 +54,6 @@ from valmon_pipeline_tests.recording import devnet
 def chain() -> Iterator[LiveChain]:
     with live_chain(Recording.load(RECORDING_PATH)) as chain:
         yield chain
-
-
-class Service:
-    """One network's sensors; runs they request are done at once, in this process."""
-
-    def __init__(
-        self, instance: dg.DagsterInstance, warehouse: Warehouse, database_url: str, url: str
-    ) -> None:
-        environment = {
-            "VALMON_HOME": "/nonexistent",
-            "VALMON_NETWORK": warehouse.schema,
-            "VALMON_BEACON_URL": url,
-            "VALMON_WATCH": "network",
-            "VALMON_RATE_LIMIT__REQUESTS_PER_SECOND": "10000",
-            "VALMON_RATE_LIMIT__BURST": "100000",
-            "VALMON_CATCH_UP__MAX_EPOCHS_PER_TICK": "4",
-        }
-        settings = load_settings(environ=environment)
-        self.instance = instance
-        self.warehouse = warehouse
-        self.pipeline = pipeline_of(settings, lambda: database_url)
-        self.definitions = build_definitions(settings, self.pipeline)
-        self.cursors: dict[str, str | None] = {}
-
-    def tick(self, sensor: str) -> SensorExecutionData:
-        """Evaluate a sensor; its cursor is kept."""
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursors.get(sensor),
-            resources={"pipeline": self.pipeline},
-            definitions=self.definitions,
-        )
-        with partition_loading_context(dynamic_partitions_store=self.instance):
-            result = self.definitions.resolve_sensor_def(sensor).evaluate_tick(context)
-        if result.cursor is not None:
-            self.cursors[sensor] = result.cursor
-        return result
-
-    def execute(self, request: dg.RunRequest) -> None:
-        """What the requested run does, without the seconds that a run of Dagster takes."""
-        materializer = self.pipeline.materializer(
-            provisional=request.tags[PROVISIONAL_TAG] == "true",
-            correction_reason=request.tags[REASON_TAG],
-        )
-        assert materializer.run(epochs_of(request)).failures == {}
-
-    def run(self, request: dg.RunRequest) -> None:
-        """The requested run, as Dagster does it."""
-        register_epochs(self.instance, self.warehouse.schema, epochs_of(request))
-        result = self.definitions.resolve_job_def(MATERIALIZE_EPOCHS).execute_in_process(
-            instance=self.instance, partition_key=request.partition_key, tags=dict(request.tags)
-        )
-        assert result.success
-
-    def follow(self) -> list[list[int]]:
-        """Tick the epoch sensor until nothing is due; the epochs of each run."""
-        runs = []
-        while requests := self.tick("epoch_sensor").run_requests:
-            for request in requests:
-                runs.append(epochs_of(request))
-                self.execute(request)
-        return runs
-
-    def finality(self) -> dict[int, bool]:
-        frame = self.warehouse.read("network_epochs", columns=["epoch", "finalized"])
-        return dict(zip(frame["epoch"].tolist(), frame["finalized"].tolist(), strict=True))
-
-
-def epochs_of(request: dg.RunRequest) -> list[int]:
-    if request.partition_key is not None:
-        return [int(request.partition_key)]
-    first = request.tags["dagster/asset_partition_range_start"]
-    last = request.tags["dagster/asset_partition_range_end"]
-    return list(range(int(first), int(last) + 1))
 
 
 @pytest.fixture
@@ -214,26 +143,10 @@ def test_runs_that_are_queued_or_running_are_not_requested_again(
     for request in requests:
         tags = dict(request.tags)
         service.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
-    network = service.warehouse.schema
-    assert epochs_under_way(service.instance, network) == {11, 12, 13, 14, 16}
-    assert epochs_under_way(service.instance, "another") == set()
+    assert service.under_way() == {11, 12, 13, 14, 16}
     more = service.tick("epoch_sensor").run_requests or []
     assert [epochs_of(request) for request in more] == [[15]]
     assert "under way" in skip_reason(service.tick("epoch_sensor"))
-
-
-def test_backfills_from_the_ui_are_under_way_too(service: Service) -> None:
-    network = service.warehouse.schema
-    register_epochs(service.instance, network, [7, 8, 9])
-    job = service.definitions.resolve_job_def(MATERIALIZE_EPOCHS)
-    service.instance.create_run_for_job(
-        job,
-        asset_selection=frozenset(asset_key(network, table) for table in STEP_ASSETS),
-        tags=range_tags([7, 8, 9]),
-        status=dg.DagsterRunStatus.STARTED,
-    )
-    assert epochs_under_way(service.instance, network) == {7, 8, 9}
-    assert epochs_under_way(service.instance, "another") == set()
 
 
 def test_runs_that_an_earlier_code_server_left_behind_are_failed_and_requested_again(
@@ -270,7 +183,7 @@ def check_that_abandoned_runs_are_requested_again(chain: LiveChain, service: Ser
     left, in_a_terminal = run_of(11, launched=True), run_of(12, launched=False)
     assert fail_abandoned_runs(service.instance, network, since=0.0) == []
     assert fail_abandoned_runs(service.instance, "another", since=time.time() + 1) == []
-    assert epochs_under_way(service.instance, network) == {11, 12}
+    assert service.under_way() == {11, 12}
     assert fail_abandoned_runs(service.instance, network, since=time.time() + 1) == [left]
     run = service.instance.get_run_by_id(left)
     assert run is not None
@@ -291,10 +204,80 @@ def test_an_epoch_that_fails_is_tried_again_and_keeps_nothing_waiting(
     chain.close_window(11)
     (request,) = service.tick("epoch_sensor").run_requests or []
     assert epochs_of(request) == [11]
+    assert "under way" in skip_reason(service.tick("epoch_sensor"))
+    service.end(request)
     assert "tried again later" in skip_reason(service.tick("epoch_sensor"))
+    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == [[11, 11, 1, 11]]
     chain.close_window(12)
     assert service.follow() == [[12], [11]]
+    cursor = json.loads(service.cursors["epoch_sensor"] or "")
+    assert (cursor["attempts"], cursor["requests"]) == ([], [])
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_run_that_could_not_be_launched_is_requested_again_and_counts_for_nothing(
+    chain: LiveChain, service: Service, monkeypatch: pytest.MonkeyPatch, attempts: int
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(14)
+    clock = time.time()
+    monkeypatch.setattr(time, "time", lambda: clock)
+    keys = set[str | None]()
+    for _ in range(attempts):
+        requests = service.tick("epoch_sensor").run_requests or []
+        assert [epochs_of(request) for request in requests] == [[14], [11, 12, 13]]
+        keys.update(request.run_key for request in requests)
+        for request in requests:
+            service.end(request, ran=False)
+        assert "under way" in skip_reason(service.tick("epoch_sensor"))
+        clock += LAUNCH_SECONDS
+    assert len(keys) == 2 * attempts
     assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == []
+    assert service.follow() == [[14], [11, 12, 13]]
+
+
+def test_of_a_batch_only_the_epochs_that_its_failure_names_wait(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(15)
+    newest, older = service.tick("epoch_sensor").run_requests or []
+    service.execute(newest)
+    run = service.run_of(older, dg.DagsterRunStatus.QUEUED)
+    why = {"epoch 12": dg.MetadataValue.text("gone")}
+    bad = UserFailureData("failed", "1 of 4 epochs failed", why)  # type: ignore[no-untyped-call]
+    failure = StepFailureData(None, bad)  # type: ignore[no-untyped-call]
+    for kind, data in (
+        (DagsterEventType.RUN_START, None),
+        (DagsterEventType.STEP_FAILURE, failure),
+        (DagsterEventType.RUN_FAILURE, None),
+    ):
+        event = DagsterEvent(kind.value, run.job_name, event_specific_data=data)
+        service.instance.report_dagster_event(event, run.run_id)
+    again = service.tick("epoch_sensor").run_requests or []
+    assert [epochs_of(request) for request in again] == [[11], [13, 14]]
+    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == [[12, 12, 1, 15]]
+
+
+def test_a_run_that_dagster_is_about_to_retry_is_under_way(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    chain.close_window(11)
+    (request,) = service.tick("epoch_sensor").run_requests or []
+    service.end(request, tags={WILL_RETRY_TAG: "true"})
+    assert service.under_way() == {11}
+    assert "under way" in skip_reason(service.tick("epoch_sensor"))
+    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == []
+    (failed,) = service.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+    retry = service.run_of(request, dg.DagsterRunStatus.QUEUED)
+    service.instance.add_run_tags(failed.run_id, {AUTO_RETRY_RUN_ID_TAG: retry.run_id})
+    assert service.under_way() == {11}
+    service.execute(request)
+    assert "nothing before it is missing" in skip_reason(service.tick("epoch_sensor"))
 
 
 @pytest.mark.parametrize("slots", [(103,), (95, 96)], ids=["one slot", "epoch boundary"])
