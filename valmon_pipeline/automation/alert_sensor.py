@@ -26,7 +26,8 @@ from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.errors import BeaconApiError, ValmonError
 from valmon_pipeline.notify.reminders import Reminders
 from valmon_pipeline.storage.alert_store import StoredChange
-from valmon_pipeline.storage.chain_head import read_chain_head
+from valmon_pipeline.storage.chain_head import first_followed_epoch, read_chain_head
+from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.finality import last_stored_epoch
 
 TICK_SECONDS: Final = 5
@@ -116,17 +117,28 @@ def system_facts(
         waits = started_at is not None and (now - started_at).total_seconds() >= stalled
         problem = _node_problem(pipeline) if waits else None
         return SystemFacts(0, None, None, False, None, problem)
-    stored = last_stored_epoch(warehouse.database)
     closed = newest_closed_epoch(head.slot, network.slots_per_epoch)
     return SystemFacts(
         epoch=max(0, epoch_at(network, now)),
         slots_behind=head.slots_behind,
         seconds_since_seen=head.seconds_since_seen,
         is_optimistic=head.is_optimistic,
-        epochs_late=None if stored is None else max(0, closed - stored),
+        epochs_late=_epochs_late(warehouse.database, closed),
         node_problem=_node_problem(pipeline) if head.seconds_since_seen >= stalled else None,
         disagreement=_disagreement(pipeline),
     )
+
+
+def _epochs_late(database: Database, closed: int) -> int | None:
+    """Closed epochs after the newest stored one. Without any: after the one that had closed last
+    when the chain was first followed. None if it never was."""
+    stored = last_stored_epoch(database)
+    if stored is None:
+        followed = first_followed_epoch(database)
+        if followed is None:
+            return None
+        stored = followed - 3
+    return max(0, closed - stored)
 
 
 def _node_problem(pipeline: Pipeline) -> str:

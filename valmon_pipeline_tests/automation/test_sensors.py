@@ -23,10 +23,11 @@ from dagster._core.storage.tags import (
 )
 from starlette.responses import Response
 
+from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.automation import finality_sensor
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
-from valmon_pipeline.automation.alert_sensor import look_for_alerts
+from valmon_pipeline.automation.alert_sensor import look_for_alerts, system_facts
 from valmon_pipeline.automation.finality_sensor import (
     EPOCHS_PER_TICK,
     HEADERS_PER_TICK,
@@ -448,3 +449,27 @@ def test_a_node_that_never_came_is_an_alert(database_url: str) -> None:
         assert look(200) == ["waiting for a beacon node: http://127.0.0.1:9 does not answer"]
         assert look(300) == []
         service.pipeline.warehouse.database.close()
+
+
+def test_an_installation_that_has_never_stored_an_epoch_is_an_alert(
+    chain: LiveChain, service: Service
+) -> None:
+    def late() -> int | None:
+        return system_facts(service.pipeline, datetime.now(UTC)).epochs_late
+
+    assert late() is None
+    chain.go_to(96)
+    service.tick("slot_sensor")
+    assert late() == 1
+    chain.close_window(19)
+    service.tick("slot_sensor")
+    assert late() == 10
+    changes = look_for_alerts(service.pipeline, datetime.now(UTC))
+    late_data = [
+        one.change.alert.finding.message
+        for one in changes
+        if one.change.alert.finding.kind is AlertType.DATA_LATE
+    ]
+    assert late_data == ["10 epochs are over and not stored"]
+    service.follow()
+    assert late() == 0
