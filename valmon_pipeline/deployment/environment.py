@@ -15,8 +15,6 @@ from valmon_pipeline.deployment.databases import DatabaseUrls
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.errors import ConfigurationError
 
-CODE_SERVER_HOST: Final = "VALMON_CODE_SERVER_HOST"
-CODE_SERVER_PORT: Final = "VALMON_CODE_SERVER_PORT"
 INSTANCE_FILES: Final = ("dagster.yaml", "workspace.yaml")
 
 

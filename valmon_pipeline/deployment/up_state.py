@@ -18,7 +18,8 @@ from valmon_pipeline.deployment.installation import Installation
 class UpState:
     """One ``valmon up``: its process id, network and addresses, None as long as they are unknown.
 
-    ``processes`` has the process group of everything it started, by the name of its log.
+    ``code_server`` is ``host:port``, the other addresses are URLs. ``processes`` has the process
+    group of everything it started, by the name of its log.
     """
 
     pid: int
@@ -27,6 +28,7 @@ class UpState:
     ui_url: str | None
     processes: Mapping[str, int]
     metrics_url: str | None = None
+    code_server: str | None = None
 
     def write(self, path: Path) -> None:
         """Write it so that a reader sees all of it or nothing."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
+from valmon_pipeline.deployment.code_location import CodeLocation
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.deployment.up_state import running_up
+from valmon_pipeline.deployment.up_state import UpState, running_up
 from valmon_pipeline.doctor.finding import Finding, good, problem
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.observability.readiness import (
@@ -28,6 +29,7 @@ def running_findings(installation: Installation) -> Iterator[Finding]:
     if up is None:
         return
     yield good(SUBJECT, "process", f"process {up.pid} runs, {up.ui_url or 'starting'}")
+    yield from _code_findings(up)
     settings = installation.settings
     limits = ReadinessLimits(
         settings.metrics.max_head_lag_slots, settings.metrics.max_stored_lag_epochs
@@ -49,3 +51,16 @@ def running_findings(installation: Installation) -> Iterator[Finding]:
         else:
             what, _, advice = condition.reason.partition(": ")
             yield problem(SUBJECT, condition.name, what, advice)
+
+
+def _code_findings(up: UpState) -> Iterator[Finding]:
+    """The code server has valmon's code loaded; nothing while ``valmon up`` is starting."""
+    if up.code_server is None:
+        return
+    host, _, port = up.code_server.rpartition(":")
+    found = CodeLocation(host, int(port)).problem()
+    if found:
+        advice = "`valmon up` loads it again by itself; if it stays so, see logs/code-server.log"
+        yield problem(SUBJECT, "code", found, advice)
+    else:
+        yield good(SUBJECT, "code", f"the code server at {up.code_server} has valmon's code loaded")
