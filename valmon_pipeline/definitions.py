@@ -21,7 +21,6 @@ from valmon_pipeline.assets.run_tags import NETWORK_TAG
 from valmon_pipeline.automation.alert_sensor import alert_sensor
 from valmon_pipeline.automation.completion_sensor import completion_sensor
 from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS, day_sensor
-from valmon_pipeline.automation.delivery_sensor import delivery_sensor
 from valmon_pipeline.automation.epoch_sensor import epoch_sensor
 from valmon_pipeline.automation.finality_sensor import finality_sensor
 from valmon_pipeline.automation.maintenance import maintenance_job, maintenance_schedule
@@ -89,8 +88,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             finality_sensor(settings, MATERIALIZE_EPOCHS),
             completion_sensor(settings, MATERIALIZE_EPOCHS),
             day_sensor(network, settings.history.first_day),
-            alert_sensor(reminders_of(settings)),
-            delivery_sensor(sender_of(settings)),
+            alert_sensor(reminders_of(settings), sender_of(settings)),
         ],
         schedules=[maintenance_schedule()],
         resources={

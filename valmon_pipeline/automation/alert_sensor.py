@@ -18,6 +18,7 @@ from valmon_pipeline.assets.alerts import (
 )
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.catch_up import newest_closed_epoch
+from valmon_pipeline.automation.delivery import Delivery
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.automation.reason_log import ReasonLog
 from valmon_pipeline.beacon.client import BeaconClient
@@ -25,6 +26,7 @@ from valmon_pipeline.beacon.disagreements import Disagreement
 from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.errors import BeaconApiError, ValmonError
 from valmon_pipeline.notify.reminders import Reminders
+from valmon_pipeline.notify.sender import Sender
 from valmon_pipeline.storage.alert_store import StoredChange
 from valmon_pipeline.storage.chain_head import first_followed_epoch, read_chain_head
 from valmon_pipeline.storage.database import Database
@@ -37,15 +39,17 @@ _LIVE_EPOCHS: Final = 2
 """An event of the head's epoch may have been stored when the clock was in the next one."""
 
 
-def alert_sensor(reminders: Reminders) -> dg.SensorDefinition:
+def alert_sensor(reminders: Reminders, sender: Sender) -> dg.SensorDefinition:
     """The sensor ``alert_sensor``. It asks nodes only if nobody has seen the head for long, and
     several nodes once a minute whether they follow the same chain.
 
-    It writes ``reminders`` when it has evaluated everything: their arrival says that it can.
+    It writes ``reminders`` when it has evaluated everything: their arrival says that it can. What
+    is due of the outbox is sent in the same tick, whoever wrote it.
     """
 
     reasons = ReasonLog()
     started_at = datetime.now(UTC)
+    delivery = Delivery(sender)
 
     @dg.sensor(
         name="alert_sensor",
@@ -53,27 +57,35 @@ def alert_sensor(reminders: Reminders) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"pipeline"},
         description="Alerts about missed proposals, slashings and exits seen at the head, about "
-        "the node, late data and a pipeline that stands still.",
+        "the node, late data and a pipeline that stands still; sends the messages about alerts.",
         # A sensor has to have a target; this one never requests a run.
         asset_selection=dg.AssetSelection.assets(),
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         pipeline: Pipeline = context.resources.pipeline
         try:
+            found = evaluate(context, pipeline)
+        finally:
+            # Also where evaluating fails: what was written before is to arrive.
+            sent = delivery.send_due(lambda: pipeline.warehouse.database, context.log)
+        return dg.SkipReason("; ".join(filter(None, [found, sent])) or "no changes")
+
+    def evaluate(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> str:
+        """Evaluate everything that is due; the changes in a few words, or why it failed."""
+        try:
             changes = look_for_alerts(pipeline, datetime.now(UTC), started_at)
             reminders.write_due(pipeline.warehouse, datetime.now(UTC))
         except ValmonError as error:
-            return dg.SkipReason(reasons.note(error, context.log))
+            return reasons.note(error, context.log)
         reasons.all_is_well()
         for one in changes:
             alert = one.change.alert
             context.log.info(f"alert {alert.alert_id} {one.change.kind.value}: {one.change.reason}")
-        told = "; ".join(
+        return "; ".join(
             f"{one.change.kind.value} {one.change.alert.finding.kind.value} "
             f"{one.change.alert.finding.subject}"
             for one in changes[:10]
         )
-        return dg.SkipReason(told or "no changes")
 
     return sensor
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
+import httpx
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.events import DagsterEvent, DagsterEventType
@@ -25,7 +27,7 @@ from starlette.responses import Response
 
 from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, REASON_TAG, WORK_TAG
-from valmon_pipeline.automation import finality_sensor
+from valmon_pipeline.automation import epoch_sensor, finality_sensor
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
 from valmon_pipeline.automation.alert_sensor import look_for_alerts, system_facts
 from valmon_pipeline.automation.finality_sensor import (
@@ -473,3 +475,73 @@ def test_an_installation_that_has_never_stored_an_epoch_is_an_alert(
     assert late_data == ["10 epochs are over and not stored"]
     service.follow()
     assert late() == 0
+
+
+@contextmanager
+def asking_nobody(chain: LiveChain) -> Iterator[None]:
+    """The node refuses everything, and has not been asked for anything."""
+    asked: list[str] = []
+
+    def refuse(body: bytes) -> Response:
+        asked.append("")
+        return Response("{}", 503)
+
+    with chain.faults.replacing(".*", refuse):
+        yield
+        assert asked == []
+        httpx.get(chain.url + CHECKPOINTS, trust_env=False)
+
+
+def test_the_node_is_asked_when_by_the_clock_another_epoch_can_have_closed(
+    chain: LiveChain, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ChainTime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(chain.seconds, tz)
+
+    monkeypatch.setattr(epoch_sensor, "datetime", ChainTime)
+    chain.go_to(96)
+    assert service.follow() == [[10]]
+    with asking_nobody(chain):
+        for slot in (97, 103):
+            chain.go_to(slot)
+            said = skip_reason(service.tick("epoch_sensor"))
+            assert said == "epoch 10 is stored, and nothing before it is missing"
+    chain.close_window(11)
+    assert service.follow() == [[11]]
+
+
+def test_the_node_is_not_asked_for_finality_that_the_head_does_not_have(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    service.tick("slot_sensor")
+    with asking_nobody(chain):
+        said = skip_reason(service.tick("finality_sensor"))
+    assert said.endswith("can be final; the oldest provisional epoch is 10")
+    chain.finalize(10)
+    service.tick("slot_sensor")
+    service.tick("finality_sensor")
+    assert service.finality() == {10: True}
+
+
+@pytest.mark.parametrize(
+    ("sensor", "seconds"),
+    [
+        ("slot_sensor", 5),
+        ("epoch_sensor", 5),
+        ("alert_sensor", 5),
+        ("finality_sensor", 60),
+        ("completion_sensor", 60),
+        ("day_sensor", 300),
+    ],
+)
+def test_sensors_without_work_at_every_tick_of_the_daemon_come_round_less_often(
+    service: Service, sensor: str, seconds: int
+) -> None:
+    found = service.definitions.resolve_sensor_def(sensor)
+    assert -(-(found.minimum_interval_seconds or 0) // 5) * 5 == seconds
+    names = {one.name for one in service.definitions.get_repository_def().sensor_defs}
+    assert len(names) == 6
