@@ -6,14 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from valmon_pipeline.config import Settings
 from valmon_pipeline.deployment.databases import DatabaseUrls
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.errors import ConfigurationError
 
 INSTANCE_FILES: Final = ("dagster.yaml", "workspace.yaml")
 
@@ -23,7 +21,7 @@ def prepare_dagster_home(installation: Installation) -> Path:
     home = installation.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     for name in INSTANCE_FILES:
-        shutil.copyfile(_deployment_file(name), home / name)
+        shutil.copyfile(Path(__file__).with_name(name), home / name)
     return home
 
 
@@ -57,12 +55,3 @@ def _nodes(settings: Settings) -> Mapping[str, str]:
 def apply_environment(variables: Mapping[str, str]) -> None:
     """Set the variables for this process, whose Dagster instance reads them."""
     os.environ.update(variables)
-
-
-def _deployment_file(name: str) -> Path:
-    """The file as shipped in a wheel, or the repository's own in a checkout."""
-    package = Path(str(resources.files("valmon_pipeline")))
-    for candidate in (package / "deployment" / name, package.parent / name):
-        if candidate.is_file():
-            return candidate
-    raise ConfigurationError(f"{name} is missing from this installation: install valmon again")

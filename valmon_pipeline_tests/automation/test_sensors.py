@@ -25,6 +25,7 @@ from dagster._core.storage.tags import (
 )
 from starlette.responses import Response
 
+from valmon_pipeline import deployment
 from valmon_pipeline.alerting.kinds import AlertType
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, REASON_TAG, WORK_TAG
 from valmon_pipeline.automation import epoch_sensor, finality_sensor
@@ -420,7 +421,7 @@ def test_before_the_first_window_has_closed_there_is_nothing_to_do(
 
 
 def test_catch_up_is_limited_in_the_instance() -> None:
-    text = (Path(__file__).parents[2] / "dagster.yaml").read_text(encoding="utf-8")
+    text = (Path(deployment.__file__).with_name("dagster.yaml")).read_text(encoding="utf-8")
     assert f"key: {WORK_TAG}\n        value: catch_up\n        limit: 1" in text
 
 
