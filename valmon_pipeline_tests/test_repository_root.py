@@ -44,7 +44,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def dg(environment: Mapping[str, str], *arguments: str) -> str:
-    """What a command of ``dg`` prints."""
+    """Run a command of ``dg``; its output."""
     done = subprocess.run(
         ["dg", *arguments],
         cwd=ROOT,

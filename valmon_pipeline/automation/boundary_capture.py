@@ -24,7 +24,7 @@ class BoundaryWatch:
         self._watching: object = None
 
     def is_due(self, head_epoch: int) -> bool:
-        """Whether anything is still to be captured at the boundary of an epoch."""
+        """Return True if anything is still to be captured at the boundary of an epoch."""
         return self._capture.is_due(head_epoch)
 
     def capture(self, pipeline: Pipeline, head_epoch: int) -> CaptureReport:

@@ -18,7 +18,7 @@ LONGEST_WAIT_EPOCHS: Final = 225
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How often an epoch failed in a run, and the newest closed epoch when it last did."""
+    """Number of runs that failed on an epoch, and the newest closed epoch when the last one did."""
 
     count: int
     newest: int

@@ -19,7 +19,7 @@ from valmon_pipeline.assets.run_tags import COMPLETION
 from valmon_pipeline.automation.catch_up import Attempt
 from valmon_pipeline.automation.epoch_runs import epoch_run
 from valmon_pipeline.automation.requested_runs import RequestLedger
-from valmon_pipeline.automation.under_way import read_under_way
+from valmon_pipeline.automation.under_way import cancel_superseded_runs, read_under_way
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ValmonError
 from valmon_pipeline.partitions import register_epochs
@@ -86,6 +86,8 @@ def completion_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
         if not found:
             cursor = json.dumps({"nodes": nodes, **RequestLedger(number=ledger.number).as_json()})
             return dg.SensorResult(skip_reason="all complete", cursor=cursor)
+        for run_id in cancel_superseded_runs(context.instance, network, chain):
+            context.log.info(f"run {run_id} is canceled: its epochs are asked for elsewhere")
         under_way = read_under_way(context.instance, network, chain)
         ledger = ledger.settled(
             context.instance, under_way.run_keys, wanted=found, newest=newest, now=time.time()

@@ -144,7 +144,7 @@ def _nothing_missing(newest: int) -> str:
 
 
 def _is_settled(chain: NetworkIdentity | None, boundaries: BoundaryWatch, cursor: _Cursor) -> bool:
-    """Whether, by the clock, no epoch after the cursor's can have closed, and all is captured."""
+    """Return True if by the clock no later epoch can have closed, and everything is captured."""
     if chain is None:
         return False
     now = epoch_at(chain, datetime.now(UTC))
@@ -196,7 +196,7 @@ def _due(
     stored = stored_epochs(database, first=first, last=head.newest)
     missing = missing_epochs(first, head.newest, stored)
     for run_id in cancel_superseded_runs(instance, network, chain):
-        context.log.info(f"run {run_id} is canceled: its epochs were asked for by somebody")
+        context.log.info(f"run {run_id} is canceled: its epochs are asked for elsewhere")
     under_way = read_under_way(instance, network, chain)
     ledger = cursor.ledger.settled(
         instance, under_way.run_keys, wanted=missing, newest=head.newest, now=time.time()

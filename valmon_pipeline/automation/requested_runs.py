@@ -57,7 +57,7 @@ class RequestLedger:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """What ``parse`` reads."""
+        """Return the entries of a cursor that ``parse`` reads."""
         return {
             "attempts": spans_of(self.attempts),
             "requests": [[one.run_key, one.first, one.last, one.at] for one in self.requests],

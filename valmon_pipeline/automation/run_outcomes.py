@@ -76,7 +76,7 @@ def last_failed_run(instance: dg.DagsterInstance, network: str) -> FailedRun | N
 
 
 def failure_reason(instance: dg.DagsterInstance, run_id: str) -> str:
-    """Why a run failed, in one line: the reason of its first epoch, of its step, or of the run."""
+    """Reason of a failed run in one line: that of its first epoch, of its step, or of the run."""
     named = failed_epochs(instance, run_id)
     if named:
         epoch, reason = min(named.items())

@@ -39,7 +39,7 @@ _MAKES_WAY: Final = frozenset({CATCH_UP, COMPLETION})
 
 
 def belongs_to(run: dg.DagsterRun, network: str) -> bool:
-    """Whether a run is one of a network's jobs, or materializes assets of it."""
+    """Return True if a run is of a network's jobs, or materializes assets of it."""
     selected = any(key.path[0] == network for key in run.asset_selection or ())
     return selected or run.tags.get(NETWORK_TAG) == network
 
@@ -73,7 +73,7 @@ class UnderWay:
 def read_under_way(
     instance: dg.DagsterInstance, network: str, chain: NetworkIdentity | None
 ) -> UnderWay:
-    """What is under way for a network.
+    """Read the epochs and run keys that are under way for a network.
 
     ``chain`` turns the days that a run loads into epochs; None before anything is stored.
     """

@@ -45,7 +45,7 @@ class CodeLocation:
         return cls(host, int(port)) if host and port else None
 
     def load_error(self) -> str | None:
-        """Why its code could not be loaded, in one line; None if it is loaded.
+        """Reason that the code could not be loaded, in one line; None if it is loaded.
 
         Raises:
             CodeServerUnreachableError: it does not answer.
@@ -64,7 +64,7 @@ class CodeLocation:
         return found.message.strip().partition("\n")[0]
 
     def problem(self) -> str:
-        """Why its sensors and jobs cannot be used, "" if they can."""
+        """Reason that sensors and jobs cannot be used; "" if they can."""
         try:
             error = self.load_error()
         except CodeServerUnreachableError as unreachable:
@@ -120,7 +120,7 @@ class CodeLocationGuard:
         self._next_check = time.monotonic() + pause
 
     def _reason(self) -> str | None:
-        """Why the code has to be loaded again, None if it has not."""
+        """Reason to load the code again, None if there is none."""
         try:
             error = self._location.load_error()
         except CodeServerUnreachableError:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from valmon_pipeline.deployment import file_lock
+from valmon_pipeline.deployment.code_location import CodeLocation
 from valmon_pipeline.deployment.installation import Installation
 
 
@@ -29,6 +30,14 @@ class UpState:
     processes: Mapping[str, int]
     metrics_url: str | None = None
     code_server: str | None = None
+
+    @property
+    def code_location(self) -> CodeLocation | None:
+        """The code location that is served, None while the code server starts."""
+        if self.code_server is None:
+            return None
+        host, _, port = self.code_server.rpartition(":")
+        return CodeLocation(host, int(port))
 
     def write(self, path: Path) -> None:
         """Write it so that a reader sees all of it or nothing."""

@@ -42,7 +42,7 @@ class Ticks:
         )
 
     def tick(self) -> str:
-        """What a tick says."""
+        """Evaluate a tick; its message."""
         with dg.build_sensor_context(
             resources={"pipeline": self.pipeline}, definitions=self._definitions
         ) as context:

@@ -125,7 +125,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def succeeded_ticks(sensor: str) -> int:
-    """How many ticks of a sensor were evaluated by the code server."""
+    """Count the ticks of a sensor that the code server evaluated."""
     with dg.DagsterInstance.get() as instance:
         states = [
             state for state in instance.all_instigator_state() if state.instigator_name == sensor
@@ -166,7 +166,7 @@ def test_code_that_was_loaded_without_a_database_is_loaded_again_and_sensors_tic
 
 
 def is_loaded(guard: CodeLocationGuard, told: list[str]) -> bool:
-    """Whether the guard has found the code loaded by now."""
+    """Let the guard look; True once it has found the code loaded."""
     guard.check()
     return told[-1:] == ["Valmon's code is loaded"]
 
