@@ -147,3 +147,9 @@ def epochs_of(request: dg.RunRequest) -> list[int]:
     first = request.tags["dagster/asset_partition_range_start"]
     last = request.tags["dagster/asset_partition_range_end"]
     return list(range(int(first), int(last) + 1))
+
+
+def skip_reason(result: SensorExecutionData) -> str:
+    assert not result.run_requests
+    assert result.skip_message is not None
+    return result.skip_message

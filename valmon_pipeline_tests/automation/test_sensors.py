@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +12,11 @@ from typing import Any, Self
 import dagster as dg
 import httpx
 import pytest
-from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._core.execution.plan.objects import StepFailureData, UserFailureData
 from dagster._core.storage.tags import (
-    AUTO_RETRY_RUN_ID_TAG,
     GRPC_INFO_TAG,
     MAX_RUNTIME_SECONDS_TAG,
     PRIORITY_TAG,
-    WILL_RETRY_TAG,
 )
 from starlette.responses import Response
 
@@ -36,28 +31,18 @@ from valmon_pipeline.automation.finality_sensor import (
     HEADERS_PER_TICK,
     RUNS_PER_TICK,
 )
-from valmon_pipeline.automation.requested_runs import LAUNCH_SECONDS
 from valmon_pipeline.definitions import MATERIALIZE_EPOCHS
-from valmon_pipeline.devnet import RECORDING_PATH
-from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.partitions import register_epochs, registered_epochs
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
-from valmon_pipeline_tests.automation.service import Service, epochs_of
+from valmon_pipeline_tests.automation.service import Service, epochs_of, skip_reason
 from valmon_pipeline_tests.live_chain import (
     CHECKPOINTS,
     HEADERS,
     NOT_FOUND,
     LiveChain,
-    live_chain,
     setting,
 )
 from valmon_pipeline_tests.recording import devnet
-
-
-@pytest.fixture(scope="module")
-def chain() -> Iterator[LiveChain]:
-    with live_chain(Recording.load(RECORDING_PATH)) as chain:
-        yield chain
 
 
 @pytest.fixture
@@ -66,12 +51,6 @@ def service(chain: LiveChain, database_url: str) -> Iterator[Service]:
         service = Service(instance, warehouse, database_url, chain.url)
         yield service
         service.pipeline.warehouse.database.close()
-
-
-def skip_reason(result: SensorExecutionData) -> str:
-    assert not result.run_requests
-    assert result.skip_message is not None
-    return result.skip_message
 
 
 def test_a_requested_run_is_one_that_dagster_can_do(chain: LiveChain, service: Service) -> None:
@@ -198,90 +177,6 @@ def check_that_abandoned_runs_are_requested_again(chain: LiveChain, service: Ser
     assert [epochs_of(request) for request in service.tick("epoch_sensor").run_requests or []] == [
         [11]
     ]
-
-
-def test_an_epoch_that_fails_is_tried_again_and_keeps_nothing_waiting(
-    chain: LiveChain, service: Service
-) -> None:
-    chain.go_to(96)
-    service.follow()
-    chain.close_window(11)
-    (request,) = service.tick("epoch_sensor").run_requests or []
-    assert epochs_of(request) == [11]
-    assert "under way" in skip_reason(service.tick("epoch_sensor"))
-    service.end(request)
-    assert "tried again later" in skip_reason(service.tick("epoch_sensor"))
-    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == [[11, 11, 1, 11]]
-    chain.close_window(12)
-    assert service.follow() == [[12], [11]]
-    cursor = json.loads(service.cursors["epoch_sensor"] or "")
-    assert (cursor["attempts"], cursor["requests"]) == ([], [])
-
-
-@pytest.mark.parametrize("attempts", [1, 3])
-def test_a_run_that_could_not_be_launched_is_requested_again_and_counts_for_nothing(
-    chain: LiveChain, service: Service, monkeypatch: pytest.MonkeyPatch, attempts: int
-) -> None:
-    chain.go_to(96)
-    service.follow()
-    chain.close_window(14)
-    clock = time.time()
-    monkeypatch.setattr(time, "time", lambda: clock)
-    keys = set[str | None]()
-    for _ in range(attempts):
-        requests = service.tick("epoch_sensor").run_requests or []
-        assert [epochs_of(request) for request in requests] == [[14], [11, 12, 13]]
-        keys.update(request.run_key for request in requests)
-        for request in requests:
-            service.end(request, ran=False)
-        assert "under way" in skip_reason(service.tick("epoch_sensor"))
-        clock += LAUNCH_SECONDS
-    assert len(keys) == 2 * attempts
-    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == []
-    assert service.follow() == [[14], [11, 12, 13]]
-
-
-def test_of_a_batch_only_the_epochs_that_its_failure_names_wait(
-    chain: LiveChain, service: Service
-) -> None:
-    chain.go_to(96)
-    service.follow()
-    chain.close_window(15)
-    newest, older = service.tick("epoch_sensor").run_requests or []
-    service.execute(newest)
-    run = service.run_of(older, dg.DagsterRunStatus.QUEUED)
-    why = {"epoch 12": dg.MetadataValue.text("gone")}
-    bad = UserFailureData("failed", "1 of 4 epochs failed", why)  # type: ignore[no-untyped-call]
-    failure = StepFailureData(None, bad)  # type: ignore[no-untyped-call]
-    for kind, data in (
-        (DagsterEventType.RUN_START, None),
-        (DagsterEventType.STEP_FAILURE, failure),
-        (DagsterEventType.RUN_FAILURE, None),
-    ):
-        event = DagsterEvent(kind.value, run.job_name, event_specific_data=data)
-        service.instance.report_dagster_event(event, run.run_id)
-    again = service.tick("epoch_sensor").run_requests or []
-    assert [epochs_of(request) for request in again] == [[11], [13, 14]]
-    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == [[12, 12, 1, 15]]
-
-
-def test_a_run_that_dagster_is_about_to_retry_is_under_way(
-    chain: LiveChain, service: Service
-) -> None:
-    chain.go_to(96)
-    service.follow()
-    chain.close_window(11)
-    (request,) = service.tick("epoch_sensor").run_requests or []
-    service.end(request, tags={WILL_RETRY_TAG: "true"})
-    assert service.under_way() == {11}
-    assert "under way" in skip_reason(service.tick("epoch_sensor"))
-    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == []
-    (failed,) = service.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-    retry = service.run_of(request, dg.DagsterRunStatus.QUEUED)
-    service.instance.add_run_tags(failed.run_id, {AUTO_RETRY_RUN_ID_TAG: retry.run_id})
-    assert service.under_way() == {11}
-    service.execute(request)
-    assert "nothing before it is missing" in skip_reason(service.tick("epoch_sensor"))
 
 
 @pytest.mark.parametrize("slots", [(103,), (95, 96)], ids=["one slot", "epoch boundary"])

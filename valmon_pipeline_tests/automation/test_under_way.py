@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import date
 
 import dagster as dg
@@ -17,13 +16,10 @@ from valmon_pipeline.assets.run_tags import CATCH_UP, COMPLETION, LIVE, NETWORK_
 from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS
 from valmon_pipeline.automation.under_way import cancel_superseded_runs
 from valmon_pipeline.definitions import MATERIALIZE_EPOCHS
-from valmon_pipeline.devnet import RECORDING_PATH
-from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.partitions import epoch_key, epochs_of_day, range_tags, register_epochs
-from valmon_pipeline_tests.assets.stored import fresh_warehouse
 from valmon_pipeline_tests.automation.service import Service, epochs_of
 from valmon_pipeline_tests.conftest import DEVNET
-from valmon_pipeline_tests.live_chain import LiveChain, live_chain
+from valmon_pipeline_tests.live_chain import LiveChain
 
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -38,20 +34,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Function `AssetSelection.sources` is deprecated:DeprecationWarning"
 )
 """Dagster's own, where it makes a backfill."""
-
-
-@pytest.fixture(scope="module")
-def chain() -> Iterator[LiveChain]:
-    with live_chain(Recording.load(RECORDING_PATH)) as chain:
-        yield chain
-
-
-@pytest.fixture
-def service(chain: LiveChain, database_url: str, instance: dg.DagsterInstance) -> Iterator[Service]:
-    with fresh_warehouse(database_url) as warehouse:
-        service = Service(instance, warehouse, database_url, chain.url)
-        yield service
-        service.pipeline.warehouse.database.close()
 
 
 def request_backfill(service: Service, epochs: range, table: str = "blocks") -> PartitionBackfill:
