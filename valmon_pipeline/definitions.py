@@ -15,13 +15,13 @@ from valmon_pipeline.assets.alert_checks import alert_check_keys, alert_checks
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.day_summaries import day_summaries_asset
 from valmon_pipeline.assets.epoch import epoch_assets
-from valmon_pipeline.assets.history import history_asset
+from valmon_pipeline.assets.history import EPOCH_HISTORY, LOAD_HISTORY, history_asset
 from valmon_pipeline.assets.registry import registry_assets
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.assets.run_tags import NETWORK_TAG
 from valmon_pipeline.automation.alert_sensor import alert_sensor
 from valmon_pipeline.automation.completion_sensor import completion_sensor
 from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS, day_sensor
-from valmon_pipeline.automation.delivery_sensor import delivery_sensor
 from valmon_pipeline.automation.epoch_sensor import epoch_sensor
 from valmon_pipeline.automation.finality_sensor import finality_sensor
 from valmon_pipeline.automation.maintenance import maintenance_job, maintenance_schedule
@@ -37,7 +37,6 @@ from valmon_pipeline.telemetry.json_logs import use_json_logs
 
 MATERIALIZE_EPOCHS = "materialize_epochs"
 REFRESH_VALIDATORS = "refresh_validators"
-LOAD_HISTORY = "load_history"
 
 
 def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
@@ -63,6 +62,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
                 MATERIALIZE_EPOCHS,
                 dg.AssetSelection.assets(*(asset_key(network, table) for table in STEP_ASSETS))
                 - not_by_runs,
+                tags={NETWORK_TAG: network},
                 description="Materialize epochs: everything about them, one transaction per epoch.",
             ),
             dg.define_asset_job(
@@ -75,7 +75,8 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             ),
             dg.define_asset_job(
                 LOAD_HISTORY,
-                dg.AssetSelection.assets(asset_key(network, "epoch_history")),
+                dg.AssetSelection.assets(asset_key(network, EPOCH_HISTORY)),
+                tags={NETWORK_TAG: network},
                 description="Load the epochs of UTC days.",
             ),
             dg.define_asset_job(
@@ -92,8 +93,7 @@ def build_definitions(settings: Settings, pipeline: Pipeline) -> dg.Definitions:
             finality_sensor(settings, MATERIALIZE_EPOCHS),
             completion_sensor(settings, MATERIALIZE_EPOCHS),
             day_sensor(network, settings.history.first_day),
-            alert_sensor(network, reminders_of(settings)),
-            delivery_sensor(sender_of(settings)),
+            alert_sensor(network, reminders_of(settings), sender_of(settings)),
         ],
         schedules=[maintenance_schedule()],
         resources={

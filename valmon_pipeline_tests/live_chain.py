@@ -41,6 +41,11 @@ class LiveChain:
             now=lambda: self._seconds,
         )
 
+    @property
+    def seconds(self) -> float:
+        """The chain's clock, Unix time."""
+        return self._seconds
+
     def go_to(self, slot: int) -> None:
         """Let it be the middle of a slot."""
         clock = self._replay.clock

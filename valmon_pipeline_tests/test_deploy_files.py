@@ -14,6 +14,7 @@ from dagster._core.workspace.config_schema import ensure_workspace_config
 from valmon_pipeline.automation.run_queue import RunQueue
 
 _ROOT = Path(__file__).parent.parent
+_DEPLOYMENT = "valmon_pipeline/deployment"
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def _read(name: str) -> dict[str, Any]:
 def test_dagster_accepts_the_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql+psycopg2://valmon@/dagster?host=/run/valmon"
     monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
-    shutil.copy(_ROOT / "dagster.yaml", tmp_path)
+    shutil.copy(_ROOT / _DEPLOYMENT / "dagster.yaml", tmp_path)
     instance = InstanceRef.from_dir(str(tmp_path))
     assert instance.storage_data is not None
     assert instance.storage_data.class_name == "PooledPostgresStorage"
@@ -41,7 +42,9 @@ def test_dagster_accepts_the_instance(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_dagster_accepts_the_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VALMON_CODE_SERVER_HOST", "127.0.0.1")
     monkeypatch.setenv("VALMON_CODE_SERVER_PORT", "4000")
-    workspace: Any = ensure_workspace_config(_read("workspace.yaml"), "workspace.yaml")
+    workspace: Any = ensure_workspace_config(
+        _read(f"{_DEPLOYMENT}/workspace.yaml"), "workspace.yaml"
+    )
     (location,) = workspace["load_from"]
     assert location["grpc_server"] == {
         "host": "127.0.0.1",
@@ -75,4 +78,5 @@ def test_the_image_is_built_from_files_that_exist() -> None:
     assert len(copied) > 5
     for source in copied:
         assert (_ROOT / source).exists(), source
-        assert f"!{source}" in kept, source
+        parts = Path(source).parents
+        assert {f"!{source}", *(f"!{parent}" for parent in parts)}.intersection(kept), source

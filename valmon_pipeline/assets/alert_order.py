@@ -20,17 +20,20 @@ ticks every few seconds."""
 
 
 class LoadingWatch:
-    """Waits for epochs that are being loaded; ``epochs_under_way`` are those of runs that are
-    requested, queued or running. It remembers when it last saw one that something waits for, and
-    ``since`` when it can have seen any."""
+    """Waits for epochs that are being loaded. It remembers when it last saw one that something
+    waits for, and ``since`` when it can have seen any."""
 
-    def __init__(self, epochs_under_way: Callable[[], Collection[int]], since: datetime) -> None:
-        self._epochs_under_way = epochs_under_way
+    def __init__(self, since: datetime) -> None:
         self._since = since
         self._seen_at: datetime | None = None
 
-    def must_wait(self, due: DueEpoch, now: datetime) -> bool:
+    def must_wait(
+        self, due: DueEpoch, now: datetime, epochs_under_way: Callable[[], Collection[int]]
+    ) -> bool:
         """True while ``due`` waits for an epoch of its gap, or for its own standings.
+
+        ``epochs_under_way`` gives those of runs that are requested, queued or running; it is asked
+        only if something may wait for them.
 
         The first epoch that is ever evaluated waits only for what runs are, or were, at work on:
         nothing else is known to belong before it.
@@ -39,7 +42,7 @@ class LoadingWatch:
             return False
         if now - due.materialized_at >= LONGEST_WAIT:
             return False
-        under_way = self._epochs_under_way()
+        under_way = epochs_under_way()
         if any(epoch in due.gap for epoch in under_way):
             self._seen_at = now
             return True

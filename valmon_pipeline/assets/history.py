@@ -7,6 +7,7 @@ through its epochs with the same functions into the same tables, one transaction
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 import asyncio
 from datetime import date
+from typing import Final
 
 import dagster as dg
 
@@ -16,12 +17,16 @@ from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.partitions import day_partitions, epochs_of_day
 from valmon_pipeline.reading.epoch_reader import EpochReader, newest_epoch_readable
 
+EPOCH_HISTORY: Final = "epoch_history"
+LOAD_HISTORY: Final = "load_history"
+"""The job that materializes it."""
+
 
 def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:
     """The daily asset that fills the epoch tables with the epochs that start in a day."""
 
     @dg.asset(
-        key=asset_key(network, "epoch_history"),
+        key=asset_key(network, EPOCH_HISTORY),
         group_name="history",
         partitions_def=day_partitions(first_day),
         backfill_policy=dg.BackfillPolicy.multi_run(1),

@@ -123,6 +123,20 @@ class LiveFollower:
         self._snapshot: pd.DataFrame | None = None
         self._duties_epoch = -1
         self._watch_is_new = False
+        self._head_slot: int | None = None
+
+    def waits_for_slot(self) -> int | None:
+        """The slot before which a look would find nothing new, None if one is due.
+
+        Until the clock's slot is over, the block that was seen of it is the head.
+        """
+        chain, head = self._identity, self._head_slot
+        if chain is None or head is None or self._watch_is_new:
+            return None
+        if self._duties_epoch < head // chain.slots_per_epoch:
+            return None
+        clock = (self._now_ms() - chain.genesis_time * 1000) // chain.slot_duration_ms
+        return head + 1 if clock == head else None
 
     def watch(self, watch: Watch) -> None:
         """Watch others from the next new head on: it gets a snapshot, whatever the interval, and
@@ -237,6 +251,7 @@ class LiveFollower:
             # Duties are drawn by the chain up to the start of their epoch's predecessor.
             self._duties_epoch = -1
         self._snapshot = newest
+        self._head_slot = head.slot
         clock = spec.slot_at(genesis.genesis_time, self._now_ms())
         return LiveReport(
             node=node,

@@ -11,11 +11,19 @@ REASON_TAG: Final = "valmon/reason"
 """Why epochs that are stored already are materialized again; entered with every correction."""
 
 WORK_TAG: Final = "valmon/work"
-"""``live``, ``catch_up``, ``finality`` or ``refresh``; the run queue limits how many catch up."""
+"""A kind of work below, or ``refresh``; the run queue limits how many runs catch up."""
 
 NETWORK_TAG: Final = "valmon/network"
 """The network of the run's epochs: an instance can hold several."""
+
+LIVE: Final = "live"
+"""The newest epoch, as soon as its window has closed."""
+
 CATCH_UP: Final = "catch_up"
-"""The work of a run that makes up for missed epochs."""
+"""Older epochs that are missing."""
+
+FINALITY: Final = "finality"
+"""An epoch whose chain was reorganized before it was final."""
+
 COMPLETION: Final = "completion"
-"""The work of a run that reads an epoch again of which not everything is known."""
+"""An epoch that is stored, of which not everything is known."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import dagster as dg
 
-from valmon_pipeline.automation.epoch_runs import runs_under_way
+from valmon_pipeline.automation.under_way import runs_under_way
 from valmon_pipeline.dagster_adapter.internals import GRPC_INFO_TAG
 
 PROCESS_STARTED: Final = time.time()

@@ -3,6 +3,8 @@ wait for a run: the head, the node, the data and valmon itself."""
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -22,15 +24,19 @@ from valmon_pipeline.assets.alerts import (
 )
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.automation.catch_up import newest_closed_epoch
-from valmon_pipeline.automation.epoch_runs import epochs_under_way
+from valmon_pipeline.automation.delivery import Delivery
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.automation.reason_log import ReasonLog
+from valmon_pipeline.automation.under_way import read_under_way
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.beacon.disagreements import Disagreement
 from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.errors import BeaconApiError, ValmonError
 from valmon_pipeline.notify.reminders import Reminders
-from valmon_pipeline.storage.chain_head import read_chain_head
+from valmon_pipeline.notify.sender import Sender
+from valmon_pipeline.storage.alert_store import DueEpoch
+from valmon_pipeline.storage.chain_head import first_followed_epoch, read_chain_head
+from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.finality import last_stored_epoch
 from valmon_pipeline.storage.queries import count_dead_deliveries
 
@@ -44,17 +50,28 @@ _LIVE_EPOCHS: Final = 2
 """An event of the head's epoch may have been stored when the clock was in the next one."""
 
 
-def alert_sensor(network: str, reminders: Reminders) -> dg.SensorDefinition:
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """What a tick found, in a few words, and what it reports to Dagster."""
+
+    said: str = ""
+    events: Sequence[dg.AssetCheckEvaluation] = ()
+    cursor: str | None = None
+
+
+def alert_sensor(network: str, reminders: Reminders, sender: Sender) -> dg.SensorDefinition:
     """The sensor ``alert_sensor``. It asks nodes only if nobody has seen the head for long, and
     several nodes once a minute whether they follow the same chain.
 
-    It writes ``reminders`` when it has evaluated everything: their arrival says that it can. Its
-    cursor is the number of undelivered messages that it reported last.
+    It writes ``reminders`` when it has evaluated everything: their arrival says that it can. What
+    is due of the outbox is sent in the same tick, whoever wrote it. Its cursor is the number of
+    undelivered messages that it reported last.
     """
 
     reasons = ReasonLog()
     started_at = datetime.now(UTC)
-    loading: list[LoadingWatch] = []  # remembers, as long as the code server lives
+    loading = LoadingWatch(started_at)
+    delivery = Delivery(sender)
 
     @dg.sensor(
         name="alert_sensor",
@@ -63,21 +80,38 @@ def alert_sensor(network: str, reminders: Reminders) -> dg.SensorDefinition:
         required_resource_keys={"pipeline"},
         description="Alerts about stored epochs, in ascending order; about missed proposals, "
         "slashings and exits seen at the head, the node, late data and a pipeline that stands "
-        "still.",
+        "still. Sends the messages about alerts.",
         # A sensor has to have a target; this one never requests a run.
         asset_selection=dg.AssetSelection.assets(),
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         pipeline: Pipeline = context.resources.pipeline
-        if not loading:
-            under_way = partial(epochs_under_way, context.instance, network)
-            loading.append(LoadingWatch(under_way, started_at))
+        found = _Evaluated()
         try:
-            outcome = look_for_alerts(pipeline, datetime.now(UTC), started_at, loading[0])
+            found = evaluate(context, pipeline)
+        finally:
+            # Also where evaluating fails: what was written before is to arrive.
+            sent = send(context, pipeline, found)
+        return dg.SensorResult(
+            skip_reason="; ".join(filter(None, [found.said, sent])) or "no changes",
+            asset_events=found.events,
+            cursor=found.cursor,
+        )
+
+    def evaluate(context: dg.SensorEvaluationContext, pipeline: Pipeline) -> _Evaluated:
+        """Evaluate everything that is due, or say why it failed."""
+
+        def epochs_under_way() -> Collection[int]:
+            chain = pipeline.warehouse.network()
+            return read_under_way(context.instance, network, chain).epochs
+
+        must_wait = partial(loading.must_wait, epochs_under_way=epochs_under_way)
+        try:
+            outcome = look_for_alerts(pipeline, datetime.now(UTC), started_at, must_wait)
             given_up = count_dead_deliveries(pipeline.warehouse)
             reminders.write_due(pipeline.warehouse, datetime.now(UTC))
         except ValmonError as error:
-            return dg.SensorResult(skip_reason=reasons.note(error, context.log))
+            return _Evaluated(reasons.note(error, context.log))
         reasons.all_is_well()
         for one in outcome.changes:
             alert = one.change.alert
@@ -89,15 +123,24 @@ def alert_sensor(network: str, reminders: Reminders) -> dg.SensorDefinition:
         ]
         if str(given_up) != (context.cursor or "0"):
             events.append(messages_event(network, given_up))
-        return dg.SensorResult(
-            skip_reason=summary(outcome), asset_events=events, cursor=str(given_up)
-        )
+        return _Evaluated(summary(outcome), events, str(given_up))
+
+    def send(context: dg.SensorEvaluationContext, pipeline: Pipeline, found: _Evaluated) -> str:
+        """Send what is due. An error of sending is the tick's, unless it has events to report: a
+        tick that fails reports none, and no later one has them."""
+        try:
+            return delivery.send_due(lambda: pipeline.warehouse.database, context.log)
+        except Exception as error:
+            if not found.events:
+                raise
+            context.log.exception("the messages could not be sent")
+            return f"the messages could not be sent: {type(error).__name__}"
 
     return sensor
 
 
 def summary(outcome: AlertsOutcome) -> str:
-    """What a tick did, and which epoch waits for which."""
+    """What a tick did, and which epoch waits for which; "" if nothing."""
     changes = [(one.change.kind, one.change.alert.finding) for one in outcome.changes[:10]]
     parts = [f"{kind.value} {finding.kind} {finding.subject}" for kind, finding in changes]
     if outcome.evaluations:
@@ -107,19 +150,19 @@ def summary(outcome: AlertsOutcome) -> str:
     if due is not None:
         waits_for = f"epochs {due.gap[0]} to {due.gap[-1]}" if due.gap else "its standings"
         parts.append(f"epoch {due.epoch} waits for {waits_for}")
-    return "; ".join(parts) or "no changes"
+    return "; ".join(parts)
 
 
 def look_for_alerts(
     pipeline: Pipeline,
     now: datetime,
     started_at: datetime | None = None,
-    loading: LoadingWatch | None = None,
+    must_wait: Callable[[DueEpoch, datetime], bool] = nothing_is_loaded,
 ) -> AlertsOutcome:
     """Evaluate what is due ``now``; at most ``EPOCHS_PER_TICK`` epochs, the next tick goes on.
 
     ``started_at`` is since when a node was waited for, if the chain was never followed yet.
-    ``loading`` knows the epochs that runs are at work on; None: no runs are.
+    ``must_wait`` says which epochs wait for others; by default no runs are at work on any.
 
     Raises:
         StorageError: the database is away or refuses; what was evaluated before stays.
@@ -132,7 +175,7 @@ def look_for_alerts(
             warehouse,
             alerting,
             now,
-            must_wait=nothing_is_loaded if loading is None else loading.must_wait,
+            must_wait=must_wait,
             at_most=EPOCHS_PER_TICK,
             seconds=_EVALUATING_SECONDS,
         )
@@ -160,17 +203,28 @@ def system_facts(
         waits = started_at is not None and (now - started_at).total_seconds() >= stalled
         problem = _node_problem(pipeline) if waits else None
         return SystemFacts(0, None, None, False, None, problem)
-    stored = last_stored_epoch(warehouse.database)
     closed = newest_closed_epoch(head.slot, network.slots_per_epoch)
     return SystemFacts(
         epoch=max(0, epoch_at(network, now)),
         slots_behind=head.slots_behind,
         seconds_since_seen=head.seconds_since_seen,
         is_optimistic=head.is_optimistic,
-        epochs_late=None if stored is None else max(0, closed - stored),
+        epochs_late=_epochs_late(warehouse.database, closed),
         node_problem=_node_problem(pipeline) if head.seconds_since_seen >= stalled else None,
         disagreement=_disagreement(pipeline),
     )
+
+
+def _epochs_late(database: Database, closed: int) -> int | None:
+    """Closed epochs after the newest stored one. Without any: after the one that had closed last
+    when the chain was first followed. None if it never was."""
+    stored = last_stored_epoch(database)
+    if stored is None:
+        followed = first_followed_epoch(database)
+        if followed is None:
+            return None
+        stored = followed - 3
+    return max(0, closed - stored)
 
 
 def _node_problem(pipeline: Pipeline) -> str:

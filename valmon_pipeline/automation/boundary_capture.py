@@ -23,6 +23,10 @@ class BoundaryWatch:
         self._capture = BoundaryCapture()
         self._watching: object = None
 
+    def is_due(self, head_epoch: int) -> bool:
+        """Return True if anything is still to be captured at the boundary of an epoch."""
+        return self._capture.is_due(head_epoch)
+
     def capture(self, pipeline: Pipeline, head_epoch: int) -> CaptureReport:
         """Capture what is due at the boundary of the head's epoch, and store it.
 

@@ -1,14 +1,14 @@
 """Which epochs to materialize next: pure arithmetic on what the chain has and the tables lack.
 
 The newest epoch never waits for older ones; older ones come oldest first, a bounded number at a
-time. Epochs that were requested before and are still missing wait longer each time, so that a few
-that cannot be read (pruned by the node) do not keep all others waiting.
+time. Epochs that failed before wait longer each time, so that a few that cannot be read (pruned by
+the node) do not keep all others waiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,7 @@ LONGEST_WAIT_EPOCHS: Final = 225
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How often an epoch was requested, and the newest closed epoch when it last was."""
+    """Number of runs that failed on an epoch, and the newest closed epoch when the last one did."""
 
     count: int
     newest: int
@@ -30,16 +30,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class CatchUpPlan:
-    """What to launch now. ``newest`` gets a run of its own, ``older`` epochs ascend.
-
-    ``attempts`` is what to remember for the next plan, ``missing`` counts all epochs that are not
-    stored, those under way included.
-    """
+    """Epochs to launch now. ``newest`` gets a run of its own, ``older`` epochs ascend."""
 
     newest: int | None
     older: tuple[int, ...]
-    attempts: Mapping[int, Attempt] = field(repr=False)
-    missing: int
 
 
 def newest_closed_epoch(head_slot: int, slots_per_epoch: int) -> int:
@@ -62,39 +56,35 @@ def first_epoch_due(
     return max(0, first if kept_epochs is None else max(first, newest - kept_epochs + 1))
 
 
+def missing_epochs(first: int, newest: int, stored: Iterable[int]) -> list[int]:
+    """The epochs ``first`` to ``newest`` that are not stored, ascending."""
+    due = np.arange(first, newest + 1, dtype=np.int64)
+    missing: list[int] = np.setdiff1d(due, np.fromiter(stored, np.int64)).tolist()
+    return missing
+
+
 def plan_catch_up(
-    first: int,
+    missing: Iterable[int],
     newest: int,
     *,
-    stored: Iterable[int],
     under_way: Collection[int],
     attempts: Mapping[int, Attempt],
     limit: int,
 ) -> CatchUpPlan:
-    """What to launch of the epochs ``first`` to ``newest``, at most ``limit`` older ones.
+    """Choose what to launch of the ``missing`` epochs: ``newest``, and up to ``limit`` older ones.
 
-    ``under_way`` are the epochs of runs that are queued or running, ``attempts`` those of the plan
-    before.
+    ``under_way`` are epochs that runs hold or that were requested, ``attempts`` failed.
     """
-    due = np.arange(first, newest + 1, dtype=np.int64)
-    missing = np.setdiff1d(due, np.fromiter(stored, np.int64))
-    waiting: dict[int, Attempt] = {}
     ready: list[tuple[int, int]] = []
-    for epoch in missing.tolist():
+    for epoch in missing:
         attempt = attempts.get(epoch)
-        if attempt is not None:
-            waiting[epoch] = attempt
         if epoch in under_way or (attempt is not None and not attempt.is_over(newest)):
             continue
         ready.append((attempt.count if attempt else 0, epoch))
     own_run = newest if ready and ready[-1][1] == newest else None
     if own_run is not None:
         ready.pop()
-    older = sorted(epoch for _, epoch in sorted(ready)[:limit])
-    for epoch in [*older, *([own_run] if own_run is not None else [])]:
-        before = waiting.get(epoch)
-        waiting[epoch] = Attempt(before.count + 1 if before else 1, newest)
-    return CatchUpPlan(own_run, tuple(older), waiting, len(missing))
+    return CatchUpPlan(own_run, tuple(sorted(epoch for _, epoch in sorted(ready)[:limit])))
 
 
 def spans_of(attempts: Mapping[int, Attempt]) -> list[list[int]]:

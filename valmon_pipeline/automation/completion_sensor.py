@@ -7,15 +7,19 @@ times, and from the start once the configured nodes are others.
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
 import dagster as dg
 
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.automation.catch_up import Attempt, attempts_of, spans_of
-from valmon_pipeline.automation.epoch_runs import COMPLETION, epoch_run, epochs_under_way
+from valmon_pipeline.assets.run_tags import COMPLETION
+from valmon_pipeline.automation.catch_up import Attempt
+from valmon_pipeline.automation.epoch_runs import epoch_run
+from valmon_pipeline.automation.requested_runs import RequestLedger
+from valmon_pipeline.automation.under_way import cancel_superseded_runs, read_under_way
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ValmonError
 from valmon_pipeline.partitions import register_epochs
@@ -29,14 +33,6 @@ EPOCHS_LOOKED_AT: Final = 2_000
 RUNS_PER_TICK: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionPlan:
-    """The epochs to read again now, newest first, and what to remember for the next plan."""
-
-    epochs: tuple[int, ...]
-    attempts: Mapping[int, Attempt]
-
-
 def plan_completion(
     incomplete: Iterable[int],
     newest: int,
@@ -44,23 +40,19 @@ def plan_completion(
     under_way: Collection[int],
     attempts: Mapping[int, Attempt],
     limit: int,
-) -> CompletionPlan:
-    """Choose at most ``limit`` of the ``incomplete`` epochs.
+) -> list[int]:
+    """Choose at most ``limit`` of the ``incomplete`` epochs, in their order.
 
-    ``newest`` is the newest stored epoch, ``under_way`` are the epochs of runs that are queued or
-    running, ``attempts`` those of the plan before.
+    ``newest`` is the newest stored epoch, ``under_way`` are epochs that runs hold, or that were
+    requested; ``attempts`` those that left an epoch incomplete.
     """
-    remembered: dict[int, Attempt] = {}
     chosen: list[int] = []
     for epoch in incomplete:
-        attempt = attempts.get(epoch) or Attempt(0, newest)
-        is_due = attempt.count == 0 or attempt.is_over(newest)
-        if attempt.count < ATTEMPTS and is_due and epoch not in under_way and len(chosen) < limit:
+        attempt = attempts.get(epoch)
+        is_due = attempt is None or (attempt.count < ATTEMPTS and attempt.is_over(newest))
+        if is_due and epoch not in under_way and len(chosen) < limit:
             chosen.append(epoch)
-            attempt = Attempt(attempt.count + 1, newest)
-        if attempt.count:
-            remembered[epoch] = attempt
-    return CompletionPlan(tuple(chosen), remembered)
+    return chosen
 
 
 def completion_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
@@ -79,40 +71,51 @@ def completion_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         pipeline: Pipeline = context.resources.pipeline
         remembered = json.loads(context.cursor or "{}")
-        attempts = attempts_of(remembered.get("attempts", []))
+        ledger = RequestLedger.parse(remembered)
         if remembered.get("nodes") != nodes:
-            attempts = {}
+            ledger = replace(ledger, attempts={})
         try:
-            database = pipeline.warehouse.database
+            database, chain = pipeline.warehouse.database, pipeline.warehouse.network()
             newest = last_stored_epoch(database)
             if newest is None:
                 return dg.SensorResult(skip_reason="no epoch is stored yet")
-            found = incomplete_epochs(database, 0, newest, EPOCHS_LOOKED_AT)
+            found = [one.epoch for one in incomplete_epochs(database, 0, newest, EPOCHS_LOOKED_AT)]
         except ValmonError as error:
             context.log.warning(str(error))
             return dg.SensorResult(skip_reason=str(error))
-        plan = plan_completion(
-            [one.epoch for one in found],
+        if not found:
+            cursor = json.dumps({"nodes": nodes, **RequestLedger(number=ledger.number).as_json()})
+            return dg.SensorResult(skip_reason="all complete", cursor=cursor)
+        for run_id in cancel_superseded_runs(context.instance, network, chain):
+            context.log.info(f"run {run_id} is canceled: its epochs are asked for elsewhere")
+        under_way = read_under_way(context.instance, network, chain)
+        ledger = ledger.settled(
+            context.instance, under_way.run_keys, wanted=found, newest=newest, now=time.time()
+        )
+        chosen = plan_completion(
+            found,
             newest,
-            under_way=epochs_under_way(context.instance, network) if found else (),
-            attempts=attempts,
+            under_way=under_way.epochs | ledger.epochs,
+            attempts=ledger.attempts,
             limit=RUNS_PER_TICK,
         )
-        cursor = json.dumps({"nodes": nodes, "attempts": spans_of(plan.attempts)})
-        if not plan.epochs:
-            skip = f"{len(found)} epochs are incomplete; none is due" if found else "all complete"
-            return dg.SensorResult(skip_reason=skip, cursor=cursor)
-        register_epochs(context.instance, network, sorted(plan.epochs))
+        register_epochs(context.instance, network, sorted(chosen))
+        key = f"at:{newest}:{ledger.number}"
         requests = [
             epoch_run(
                 network,
                 epoch,
                 COMPLETION,
-                f"completion:{network}:{epoch}:{plan.attempts[epoch].count}:at:{newest}",
+                f"completion:{network}:{epoch}:{key}",
                 reason="fact known later",
             )
-            for epoch in sorted(plan.epochs)
+            for epoch in sorted(chosen)
         ]
+        ledger = ledger.with_requests(requests, time.time())
+        cursor = json.dumps({"nodes": nodes, **ledger.as_json()})
+        if not requests:
+            skip = f"{len(found)} epochs are incomplete; none is due"
+            return dg.SensorResult(skip_reason=skip, cursor=cursor)
         return dg.SensorResult(run_requests=requests, cursor=cursor)
 
     return sensor

@@ -1,4 +1,4 @@
-"""Requests for runs that materialize epochs, and which epochs such runs are at work on."""
+"""Requests for runs that materialize epochs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from typing import Final
 import dagster as dg
 from dagster import MAX_RUNTIME_SECONDS_TAG
 
-from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.materialization import EPOCH_DEADLINE_SECONDS
 from valmon_pipeline.assets.run_tags import (
     CATCH_UP,
     COMPLETION,
+    FINALITY,
+    LIVE,
     NETWORK_TAG,
     PROVISIONAL_TAG,
     REASON_TAG,
     WORK_TAG,
 )
-from valmon_pipeline.dagster_adapter.internals import (
-    PARTITION_NAME_TAG,
-    PRIORITY_TAG,
-)
+from valmon_pipeline.dagster_adapter.internals import PRIORITY_TAG
 from valmon_pipeline.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -30,10 +28,6 @@ from valmon_pipeline.partitions import (
     range_tags,
 )
 
-__all__ = ["CATCH_UP", "COMPLETION", "FINALITY", "LIVE"]
-
-LIVE: Final = "live"
-FINALITY: Final = "finality"
 _PRIORITY: Final[Mapping[str, str]] = {
     LIVE: "10",
     FINALITY: "5",
@@ -42,19 +36,6 @@ _PRIORITY: Final[Mapping[str, str]] = {
 }
 
 _STARTING_SECONDS: Final = 60
-
-UNFINISHED: Final = tuple(
-    status
-    for status in dg.DagsterRunStatus
-    if status
-    not in (
-        dg.DagsterRunStatus.SUCCESS,
-        dg.DagsterRunStatus.FAILURE,
-        dg.DagsterRunStatus.CANCELED,
-    )
-)
-"""Statuses of runs that are queued or running. Dagster's own list of runs in progress leaves out
-the queued ones."""
 
 
 def epoch_run(network: str, epoch: int, work: str, run_key: str, reason: str) -> dg.RunRequest:
@@ -67,18 +48,18 @@ def epoch_run(network: str, epoch: int, work: str, run_key: str, reason: str) ->
 
 
 def catch_up_runs(
-    network: str, registered: Sequence[int], epochs: Iterable[int], newest: int
+    network: str, registered: Sequence[int], epochs: Iterable[int], key: str
 ) -> Iterator[dg.RunRequest]:
     """Runs for older epochs: as few as there are stretches of neighbours, oldest first.
 
-    ``registered`` are the registered epochs in the registry's order. ``newest`` is part of the run
-    keys: the same epochs are requested once while no further epoch has closed.
+    ``registered`` are the registered epochs in the registry's order. ``key`` ends the run keys: it
+    tells a request made again from one that Dagster repeats.
     """
     epochs = list(epochs)
     for chunk in contiguous_chunks(registered, epochs, max(1, len(epochs))):
         for stretch in _consecutive(chunk):
             yield dg.RunRequest(
-                run_key=f"epochs:{network}:{stretch[0]}..{stretch[-1]}:at:{newest}",
+                run_key=f"epochs:{network}:{stretch[0]}..{stretch[-1]}:{key}",
                 tags={
                     **range_tags(stretch),
                     **_tags(network, CATCH_UP, "catch-up", epochs=len(stretch)),
@@ -86,28 +67,13 @@ def catch_up_runs(
             )
 
 
-def runs_under_way(instance: dg.DagsterInstance, network: str) -> list[dg.DagsterRun]:
-    """The runs of a network that are queued or running, whoever asked for them.
-
-    Runs of valmon's own carry the network as a tag, backfills from the UI select its assets.
-    """
-    blocks = asset_key(network, "blocks")
-    return [
-        run
-        for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        if run.tags.get(NETWORK_TAG) == network or blocks in (run.asset_selection or ())
-    ]
-
-
-def epochs_under_way(instance: dg.DagsterInstance, network: str) -> set[int]:
-    """The epochs of runs that are queued or running, whoever asked for them."""
-    epochs: set[int] = set()
-    for run in runs_under_way(instance, network):
-        first = run.tags.get(RANGE_START_TAG, run.tags.get(PARTITION_NAME_TAG))
-        last = run.tags.get(RANGE_END_TAG, first)
-        if first is not None and last is not None:
-            epochs.update(range(int(first), int(last) + 1))
-    return epochs
+def requested_epochs(request: dg.RunRequest) -> range:
+    """The epochs of a run requested by the functions above."""
+    if request.partition_key is not None:
+        first = last = request.partition_key
+    else:
+        first, last = request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]
+    return range(int(first), int(last) + 1)
 
 
 def _tags(network: str, work: str, reason: str, *, epochs: int) -> dict[str, str]:

@@ -1,37 +1,43 @@
 """The sensor that materializes each epoch as soon as its window has closed, and makes up for gaps.
 
 What is due follows from the chain's head and the tables alone; the cursor only remembers what was
-tried, so that epochs that fail are tried ever later. It is delivered at least once: run keys make
-a repeated tick harmless.
+requested and what failed, so that epochs that fail are tried ever later. It is delivered at least
+once: run keys make a repeated tick harmless. Once everything is stored, neither the node nor
+Dagster is asked before the clock says that another epoch can have closed.
 """
 
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import dagster as dg
 
+from valmon_pipeline.assets.alerts import epoch_at
 from valmon_pipeline.assets.resources import Pipeline
+from valmon_pipeline.assets.run_tags import LIVE
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
 from valmon_pipeline.automation.boundary_capture import BoundaryWatch
 from valmon_pipeline.automation.catch_up import (
-    Attempt,
     CatchUpPlan,
-    attempts_of,
     first_epoch_due,
+    missing_epochs,
     newest_closed_epoch,
     plan_catch_up,
-    spans_of,
 )
-from valmon_pipeline.automation.epoch_runs import LIVE, catch_up_runs, epoch_run, epochs_under_way
+from valmon_pipeline.automation.epoch_runs import catch_up_runs, epoch_run
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.automation.reason_log import ReasonLog
+from valmon_pipeline.automation.requested_runs import RequestLedger
+from valmon_pipeline.automation.under_way import cancel_superseded_runs, read_under_way
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings
 from valmon_pipeline.errors import ValmonError
 from valmon_pipeline.partitions import register_epochs, registered_epochs
 from valmon_pipeline.storage.finality import first_stored_epoch, stored_epochs
+from valmon_pipeline.storage.network_identity import NetworkIdentity
 
 SENSOR_SECONDS: Final = 2
 """Dagster's sensor loop is a grid of 5 s, rounded up: every tick of it is used."""
@@ -55,19 +61,30 @@ class _Cursor:
 
     newest: int = -1
     complete: bool = False
-    attempts: tuple[tuple[int, Attempt], ...] = ()
+    ledger: RequestLedger = field(default_factory=RequestLedger)
 
     @classmethod
     def parse(cls, text: str | None) -> "_Cursor":
         if not text:
             return cls()
         data: dict[str, Any] = json.loads(text)
-        attempts = attempts_of(data["attempts"])
-        return cls(data["newest"], data["complete"], tuple(attempts.items()))
+        return cls(data["newest"], data["complete"], RequestLedger.parse(data))
 
     def __str__(self) -> str:
-        spans = spans_of(dict(self.attempts))
-        return json.dumps({"newest": self.newest, "complete": self.complete, "attempts": spans})
+        return json.dumps(
+            {"newest": self.newest, "complete": self.complete, **self.ledger.as_json()}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """Epochs to have from ``first`` on: what to launch of them, how many are missing, and the
+    ledger without the requests that have been settled."""
+
+    first: int
+    plan: CatchUpPlan
+    missing: int
+    ledger: RequestLedger
 
 
 def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
@@ -92,31 +109,46 @@ def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
             for run_id in fail_abandoned_runs(context.instance, network):
                 context.log.warning(f"run {run_id} was abandoned and is marked as failed")
             cleared_up.append(True)
+        cursor = _Cursor.parse(context.cursor)
         try:
+            if cursor.complete and _is_settled(pipeline.warehouse.network(), boundaries, cursor):
+                return dg.SensorResult(skip_reason=_nothing_missing(cursor.newest))
             head = _head(settings, pipeline)
             _capture(context, boundaries, pipeline, head)
-            cursor = _Cursor.parse(context.cursor)
             if head.newest < 0:
                 return dg.SensorResult(skip_reason="no attestation window has closed yet")
             if cursor.complete and cursor.newest == head.newest:
-                return dg.SensorResult(
-                    skip_reason=f"epoch {head.newest} is stored, and nothing before it is missing"
-                )
-            first, plan = _plan(settings, pipeline, context.instance, head, cursor)
+                return dg.SensorResult(skip_reason=_nothing_missing(head.newest))
+            due = _due(settings, pipeline, context, head, cursor)
         except ValmonError as error:
             return dg.SensorResult(skip_reason=reasons.note(error, context.log))
         reasons.all_is_well()
-        after = _Cursor(head.newest, plan.missing == 0, tuple(plan.attempts.items()))
-        requests = _requests(context.instance, network, first, head.newest, plan)
+        requests = _requests(context.instance, network, head.newest, due)
+        ledger = due.ledger.with_requests(requests, time.time())
+        after = str(_Cursor(head.newest, due.missing == 0, ledger))
         if requests:
-            return dg.SensorResult(run_requests=requests, cursor=str(after))
+            return dg.SensorResult(run_requests=requests, cursor=after)
         return dg.SensorResult(
-            skip_reason=f"{plan.missing} epochs up to {head.newest} are missing: under way, or "
-            "failed and tried again later",
-            cursor=str(after),
+            skip_reason=f"{due.missing} epochs up to {head.newest} are missing: under way, or "
+            "failed and tried again later"
+            if due.missing
+            else _nothing_missing(head.newest),
+            cursor=after,
         )
 
     return sensor
+
+
+def _nothing_missing(newest: int) -> str:
+    return f"epoch {newest} is stored, and nothing before it is missing"
+
+
+def _is_settled(chain: NetworkIdentity | None, boundaries: BoundaryWatch, cursor: _Cursor) -> bool:
+    """Return True if by the clock no later epoch can have closed, and everything is captured."""
+    if chain is None:
+        return False
+    now = epoch_at(chain, datetime.now(UTC))
+    return now - 2 <= cursor.newest and not boundaries.is_due(now)
 
 
 def _capture(
@@ -145,46 +177,55 @@ def _head(settings: Settings, pipeline: Pipeline) -> _Head:
     return ask_node(pipeline, read)
 
 
-def _plan(
+def _due(
     settings: Settings,
     pipeline: Pipeline,
-    instance: dg.DagsterInstance,
+    context: dg.SensorEvaluationContext,
     head: _Head,
     cursor: _Cursor,
-) -> tuple[int, CatchUpPlan]:
-    """The first epoch to have, and what to launch since then."""
-    database = pipeline.warehouse.database
+) -> _Due:
+    """Read what is missing and what is under way, and plan what to launch."""
+    database, chain = pipeline.warehouse.database, pipeline.warehouse.network()
+    instance, network = context.instance, settings.network
     first = first_epoch_due(
         head.newest,
         start_epoch=settings.start_epoch,
         first_stored=first_stored_epoch(database),
         kept_epochs=head.kept_epochs,
     )
-    under_way = epochs_under_way(instance, settings.network)
+    stored = stored_epochs(database, first=first, last=head.newest)
+    missing = missing_epochs(first, head.newest, stored)
+    for run_id in cancel_superseded_runs(instance, network, chain):
+        context.log.info(f"run {run_id} is canceled: its epochs are asked for elsewhere")
+    under_way = read_under_way(instance, network, chain)
+    ledger = cursor.ledger.settled(
+        instance, under_way.run_keys, wanted=missing, newest=head.newest, now=time.time()
+    )
     batch = settings.catch_up.max_epochs_per_tick
     plan = plan_catch_up(
-        first,
+        missing,
         head.newest,
-        stored=stored_epochs(database, first=first, last=head.newest),
-        under_way=under_way,
-        attempts=dict(cursor.attempts),
-        limit=max(0, min(batch, _BATCHES_UNDER_WAY * batch - len(under_way))),
+        under_way=under_way.epochs | ledger.epochs,
+        attempts=ledger.attempts,
+        limit=max(0, min(batch, _BATCHES_UNDER_WAY * batch - len(ledger.epochs))),
     )
-    return first, plan
+    return _Due(first, plan, len(missing), ledger)
 
 
 def _requests(
-    instance: dg.DagsterInstance, network: str, first: int, newest: int, plan: CatchUpPlan
+    instance: dg.DagsterInstance, network: str, newest: int, due: _Due
 ) -> list[dg.RunRequest]:
     """Runs for a plan, the newest epoch's first; their keys are registered, ascending."""
+    plan = due.plan
     if plan.newest is None and not plan.older:
         return []
-    register_epochs(instance, network, range(first, newest + 1))
+    register_epochs(instance, network, range(due.first, newest + 1))
+    key = f"at:{newest}:{due.ledger.number}"
     requests = []
     if plan.newest is not None:
-        key = f"epoch:{network}:{plan.newest}:at:{newest}"
-        requests.append(epoch_run(network, plan.newest, LIVE, key, "window closed"))
+        run_key = f"epoch:{network}:{plan.newest}:{key}"
+        requests.append(epoch_run(network, plan.newest, LIVE, run_key, "window closed"))
     if plan.older:
         registered = registered_epochs(instance, network)
-        requests.extend(catch_up_runs(network, registered, plan.older, newest))
+        requests.extend(catch_up_runs(network, registered, plan.older, key))
     return requests

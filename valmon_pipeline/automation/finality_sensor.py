@@ -8,16 +8,18 @@ is materialized again, and every value that differs becomes a correction.
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.automation.epoch_runs import FINALITY, epoch_run, epochs_under_way
-from valmon_pipeline.automation.epoch_sensor import SENSOR_SECONDS
+from valmon_pipeline.assets.run_tags import FINALITY
+from valmon_pipeline.automation.epoch_runs import epoch_run
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.automation.reason_log import ReasonLog
+from valmon_pipeline.automation.under_way import read_under_way
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import Settings
@@ -26,9 +28,11 @@ from valmon_pipeline.partitions import epoch_key, register_epochs
 from valmon_pipeline.reading.epoch_reader import newest_epoch_readable
 from valmon_pipeline.reading.raw_answers import confirm
 from valmon_pipeline.reading.side_by_side import all_of
+from valmon_pipeline.storage.chain_head import read_chain_head
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.finality import ProvisionalEpoch, mark_final, provisional_epochs
 
+TICK_SECONDS: Final = 60
 EPOCHS_PER_TICK: Final = 64
 """When finality returns after days without, thousands of epochs become final at once."""
 HEADERS_PER_TICK: Final = 128
@@ -64,7 +68,7 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
     @dg.sensor(
         name="finality_sensor",
         job_name=job_name,
-        minimum_interval_seconds=SENSOR_SECONDS,
+        minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"pipeline"},
         description="Marks epochs final when the block they rest on is finalized, and has those "
@@ -77,6 +81,9 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
             waiting = _waiting(database, int(context.cursor or 0))
             if not waiting:
                 return dg.SensorResult(skip_reason="every stored epoch is final")
+            final = _final_by_the_head(pipeline)
+            if final is not None and final < waiting[0].epoch:
+                return dg.SensorResult(skip_reason=_none_is_final(final, waiting))
             finalized = _finalized(pipeline, waiting)
             following = str(_next_to_look_at(waiting, finalized))
             same = {
@@ -98,7 +105,11 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
             if finalized.roots.get(epoch.epoch) and epoch.epoch not in same
         ]
         if reorganized:
-            requests = _requests(context.instance, network, reorganized, finalized)
+            chain = pipeline.warehouse.network()
+            under_way = read_under_way(context.instance, network, chain).epochs
+            requests = _requests(
+                context.instance, network, sorted({*reorganized} - under_way), finalized
+            )
             if requests:
                 return dg.SensorResult(run_requests=requests, asset_events=events, cursor=following)
         return dg.SensorResult(
@@ -108,6 +119,19 @@ def finality_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
         )
 
     return sensor
+
+
+def _final_by_the_head(pipeline: Pipeline) -> int | None:
+    """The newest epoch that can be final, as the slot sensor saw it last; None if that is not of
+    now."""
+    head = read_chain_head(pipeline.warehouse, datetime.now(UTC))
+    if head is None or head.seconds_since_seen > TICK_SECONDS:
+        return None
+    return newest_epoch_readable(head.finalized_epoch)
+
+
+def _none_is_final(newest: int, waiting: Sequence[ProvisionalEpoch]) -> str:
+    return f"epochs up to {newest} can be final; the oldest provisional epoch is {waiting[0].epoch}"
 
 
 def _waiting(database: Database, first: int) -> list[ProvisionalEpoch]:
@@ -184,7 +208,6 @@ def _requests(
 ) -> list[dg.RunRequest]:
     """Runs for reorganized epochs; a run that failed is repeated when finality has moved on."""
     register_epochs(instance, network, epochs)
-    under_way = epochs_under_way(instance, network)
     return [
         epoch_run(
             network,
@@ -193,9 +216,8 @@ def _requests(
             f"finality:{network}:{epoch}:at:{finalized.newest}",
             reason="reorg",
         )
-        for epoch in epochs
-        if epoch not in under_way
-    ][:RUNS_PER_TICK]
+        for epoch in epochs[:RUNS_PER_TICK]
+    ]
 
 
 def _observation(network: str, epoch: int, window_root: bytes) -> dg.AssetObservation:

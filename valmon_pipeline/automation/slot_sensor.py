@@ -61,6 +61,10 @@ class _Watching:
         self._epoch = report.head_epoch
         return report, is_first
 
+    def waits_for_slot(self) -> int | None:
+        """The slot before which there is nothing new to see, None if a look is due."""
+        return self._follower.waits_for_slot()
+
     def reconfigure(self) -> str | None:
         """Watch from the next look on whom the configuration names by now; why not, if so."""
         try:
@@ -106,6 +110,11 @@ def slot_sensor(settings: Settings, refresh_job: str) -> dg.SensorDefinition:
         started = time.monotonic()
         follower = watching_of(pipeline)
         try:
+            following = follower.waits_for_slot()
+            if following is not None:
+                return dg.SensorResult(
+                    skip_reason=f"slot {following - 1} has its block; slot {following} is next"
+                )
             report, is_first = follower.look()
         except ValmonError as error:
             reason = reasons.note(error, context.log)

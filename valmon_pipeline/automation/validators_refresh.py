@@ -12,7 +12,7 @@ from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.registry import WATCH_LIST_METADATA
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, WORK_TAG
-from valmon_pipeline.automation.epoch_runs import UNFINISHED
+from valmon_pipeline.automation.under_way import UNFINISHED
 
 REFRESH_WORK: Final = "refresh"
 REFRESH_SECONDS: Final = 900

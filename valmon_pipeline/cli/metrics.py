@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ import typer
 from valmon_pipeline.cli.application import HIGHEST_PORT, ConfigOption, app, load, say
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
 from valmon_pipeline.config.secrets import secrets_of
+from valmon_pipeline.deployment.code_location import CodeLocation
 from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.listening import address_of, listening_socket
@@ -55,6 +57,7 @@ def metrics(
         _warehouse(installation) as warehouse,
     ):
         settings = installation.settings
+        location = CodeLocation.configured(os.environ)
         server = MetricsServer(
             warehouse,
             node_pool(
@@ -67,6 +70,7 @@ def metrics(
             ),
             watches_network=settings.watch_list.everyone,
             per_validator=settings.metrics.per_validator,
+            code_problem=None if location is None else location.problem,
         )
         chosen = settings.metrics.port if port is None else port
         log_config: dict[str, Any] | None = uvicorn.config.LOGGING_CONFIG

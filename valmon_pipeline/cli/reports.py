@@ -6,17 +6,20 @@ from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
+import dagster as dg
 import pandas as pd
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Column, Table
 
+from valmon_pipeline.automation.run_outcomes import FailedRun, last_failed_run
 from valmon_pipeline.cli.application import (
     ConfigOption,
     JsonOption,
     app,
     load,
+    mention,
     output,
     print_json,
     say,
@@ -29,6 +32,13 @@ from valmon_pipeline.cli.provenance import (
     missing_line,
     show_sources,
 )
+from valmon_pipeline.deployment.databases import running_databases
+from valmon_pipeline.deployment.environment import (
+    apply_environment,
+    dagster_environment,
+    prepare_dagster_home,
+)
+from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.up_state import running_up
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.partitions import EpochRange
@@ -78,6 +88,7 @@ def status(
         incomplete = incompleteness(warehouse.database)
         head = read_chain_head(warehouse, datetime.now(UTC))
         address = warehouse.database.address
+    failure = None if stored.epoch_count else _last_failure(installation)
     if as_json:
         print_json(
             {
@@ -87,6 +98,7 @@ def status(
                 "head": head,
                 "stored": stored,
                 "incomplete": incomplete,
+                "last_failure": failure,
             }
         )
         return
@@ -96,7 +108,7 @@ def status(
     say(f"services  {services}")
     say(f"head      {_head(head)}")
     if stored.epoch_count == 0:
-        say("epochs    none stored yet: run `valmon backfill FIRST..LAST`")
+        say(f"epochs    none stored yet: {_why_none(failure, is_up=up is not None)}")
         return
     gaps = ", ".join(f"{first}..{last}" for first, last in stored.gaps) or "none"
     say(
@@ -206,6 +218,24 @@ def print_summary(warehouse: Warehouse, epochs: Sequence[int], category: str | N
             _count(row["missed_gwei"]),
         )
     output.print(table)
+
+
+def _last_failure(installation: Installation) -> FailedRun | None:
+    """The last run that failed, as Dagster recorded it."""
+    with running_databases(installation) as urls:
+        prepare_dagster_home(installation, mention)
+        apply_environment(dagster_environment(installation, urls))
+        with dg.DagsterInstance.get() as instance:
+            return last_failed_run(instance, installation.settings.network)
+
+
+def _why_none(failure: FailedRun | None, *, is_up: bool) -> str:
+    if failure is not None:
+        minutes = (datetime.now(UTC) - failure.failed_at).total_seconds() / 60
+        return f"the last run failed {minutes:.0f} min ago: {failure.reason}"
+    if is_up:
+        return "the first is stored when its attestation window has closed"
+    return "start `valmon up`, or run `valmon backfill FIRST..LAST`"
 
 
 def _head(head: ChainHead | None) -> str:

@@ -91,8 +91,9 @@ def up(
         stack.callback(services.stop)
         with working_on("Starting Dagster"):
             services.start()
+        claim.code_server_is_at(services.code_server)
         metrics, metrics_url = stack.enter_context(
-            metrics_server(installation, os.environ, claim.started)
+            metrics_server(installation, services.environment, claim.started)
         )
         claim.metrics_are_at(metrics_url)
         watched.append(metrics)
@@ -106,7 +107,7 @@ def up(
         say(f"Dagster UI: {services.ui_url}   (Ctrl-C stops everything)", style="bold")
         checks = [
             EmbeddedServerGuard(installation, mention).check,
-            services.code_worker_guard(mention).check,
+            services.code_location_guard(mention).check,
         ]
         if sentence is not None:
             line = StateLine(errors, sentence)

@@ -9,18 +9,38 @@ from __future__ import annotations
 from typing import Final
 
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.execution.backfill import (
+    BulkActionsFilter,
+    BulkActionStatus,
+    PartitionBackfill,
+)
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.tags import GRPC_INFO_TAG, PARTITION_NAME_TAG, PRIORITY_TAG
+from dagster._core.storage.tags import (
+    GRPC_INFO_TAG,
+    PARTITION_NAME_TAG,
+    PRIORITY_TAG,
+    RUN_KEY_TAG,
+    WILL_RETRY_TAG,
+)
 from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import ListRepositoriesResponse
+from dagster_shared.error import SerializableErrorInfo
 
 __all__ = [
     "DAEMON_MODULE",
     "GRPC_INFO_TAG",
     "PARTITION_NAME_TAG",
     "PRIORITY_TAG",
+    "RUN_KEY_TAG",
+    "WILL_RETRY_TAG",
+    "BulkActionStatus",
+    "BulkActionsFilter",
     "DagsterGrpcClient",
     "DagsterUserCodeUnreachableError",
     "InstanceRef",
+    "ListRepositoriesResponse",
+    "PartitionBackfill",
+    "SerializableErrorInfo",
 ]
 
 DAEMON_MODULE: Final = "dagster._daemon"

@@ -6,18 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
-from typing import Final
 
 from valmon_pipeline.config import Settings
 from valmon_pipeline.deployment import instance_file
 from valmon_pipeline.deployment.databases import DatabaseUrls
 from valmon_pipeline.deployment.installation import Installation
-from valmon_pipeline.errors import ConfigurationError
-
-CODE_SERVER_HOST: Final = "VALMON_CODE_SERVER_HOST"
-CODE_SERVER_PORT: Final = "VALMON_CODE_SERVER_PORT"
 
 
 def prepare_dagster_home(installation: Installation, tell: Callable[[str], None]) -> Path:
@@ -31,8 +25,9 @@ def prepare_dagster_home(installation: Installation, tell: Callable[[str], None]
     """
     home = installation.dagster_home
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_deployment_file("workspace.yaml"), home / "workspace.yaml")
-    instance_file.bring_up_to_date(home, _deployment_file(instance_file.NAME).read_text(), tell)
+    shutil.copyfile(Path(__file__).with_name("workspace.yaml"), home / "workspace.yaml")
+    shipped = Path(__file__).with_name(instance_file.NAME).read_text()
+    instance_file.bring_up_to_date(home, shipped, tell)
     return home
 
 
@@ -69,12 +64,3 @@ def _nodes(settings: Settings) -> Mapping[str, str]:
 def apply_environment(variables: Mapping[str, str]) -> None:
     """Set the variables for this process, whose Dagster instance reads them."""
     os.environ.update(variables)
-
-
-def _deployment_file(name: str) -> Path:
-    """The file as shipped in a wheel, or the repository's own in a checkout."""
-    package = Path(str(resources.files("valmon_pipeline")))
-    for candidate in (package / "deployment" / name, package.parent / name):
-        if candidate.is_file():
-            return candidate
-    raise ConfigurationError(f"{name} is missing from this installation: install valmon again")

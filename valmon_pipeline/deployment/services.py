@@ -11,9 +11,13 @@ from typing import Final, NoReturn
 
 import httpx
 
-from valmon_pipeline.dagster_adapter.internals import DAEMON_MODULE, DagsterGrpcClient
-from valmon_pipeline.deployment.code_worker import CodeWorkerGuard
-from valmon_pipeline.deployment.environment import CODE_SERVER_HOST, CODE_SERVER_PORT
+from valmon_pipeline.dagster_adapter.internals import DAEMON_MODULE
+from valmon_pipeline.deployment.code_location import (
+    CODE_SERVER_HOST,
+    CODE_SERVER_PORT,
+    CodeLocation,
+    CodeLocationGuard,
+)
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.json_lines import command_in_json
 from valmon_pipeline.deployment.listening import LOOPBACK, address_of, socket_at
@@ -102,7 +106,7 @@ class DagsterServices:
         self._start_seconds = _start_seconds(installation)
         self._ui_port = free_port(ui_port)
         self._code_port = free_port()
-        environment = {
+        environment = self.environment = {
             **environment,
             CODE_SERVER_HOST: LOOPBACK,
             CODE_SERVER_PORT: str(self._code_port),
@@ -171,9 +175,14 @@ class DagsterServices:
         for process in self.processes:
             process.require_running()
 
-    def code_worker_guard(self, tell: Callable[[str], None]) -> CodeWorkerGuard:
-        """Keeps the code server's worker alive, see there."""
-        return CodeWorkerGuard(DagsterGrpcClient(port=self._code_port, host=LOOPBACK), tell)
+    @property
+    def code_server(self) -> str:
+        """The address of the code server, ``host:port``."""
+        return f"{LOOPBACK}:{self._code_port}"
+
+    def code_location_guard(self, tell: Callable[[str], None]) -> CodeLocationGuard:
+        """Keeps valmon's code loaded, see there."""
+        return CodeLocationGuard(CodeLocation(LOOPBACK, self._code_port), tell)
 
     def watch(
         self, also: Sequence[ManagedProcess] = (), checks: Sequence[Callable[[], None]] = ()

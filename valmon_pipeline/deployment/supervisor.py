@@ -46,6 +46,10 @@ class HomeClaim:
         """The replay node answers."""
         self._tell(replace(self._state, node_url=url))
 
+    def code_server_is_at(self, address: str) -> None:
+        """The code server listens at ``host:port``."""
+        self._tell(replace(self._state, code_server=address))
+
     def metrics_are_at(self, url: str) -> None:
         """The server of metrics was started."""
         self._tell(replace(self._state, metrics_url=url))

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from valmon_pipeline.deployment import file_lock
+from valmon_pipeline.deployment.code_location import CodeLocation
 from valmon_pipeline.deployment.installation import Installation
 
 
@@ -18,7 +19,8 @@ from valmon_pipeline.deployment.installation import Installation
 class UpState:
     """One ``valmon up``: its process id, network and addresses, None as long as they are unknown.
 
-    ``processes`` has the process group of everything it started, by the name of its log.
+    ``code_server`` is ``host:port``, the other addresses are URLs. ``processes`` has the process
+    group of everything it started, by the name of its log.
     """
 
     pid: int
@@ -27,6 +29,15 @@ class UpState:
     ui_url: str | None
     processes: Mapping[str, int]
     metrics_url: str | None = None
+    code_server: str | None = None
+
+    @property
+    def code_location(self) -> CodeLocation | None:
+        """The code location that is served, None while the code server starts."""
+        if self.code_server is None:
+            return None
+        host, _, port = self.code_server.rpartition(":")
+        return CodeLocation(host, int(port))
 
     def write(self, path: Path) -> None:
         """Write it so that a reader sees all of it or nothing."""

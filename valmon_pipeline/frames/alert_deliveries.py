@@ -15,7 +15,7 @@ DELIVERY_KINDS = (
 CONTRACT = table(
     "alert_deliveries",
     "The outbox: a row per message and channel, written in the transaction of the change that it "
-    "tells of, and sent by a sensor of its own, at least once.",
+    "tells of, and sent at least once.",
     key=["delivery_id"],
     partitioned=False,
     columns={

@@ -40,6 +40,14 @@ def node_condition(nodes: Sequence[NodeHealth]) -> Condition:
     return Condition("node", ok=False, reason=f"{waiting_sentence(nodes)}. {reasons}")
 
 
+def code_condition(problem: str) -> Condition:
+    """Valmon's code is loaded: without it no sensor ticks and no run starts. ``problem`` says why
+    it is not, "" if it is."""
+    if not problem:
+        return Condition("code", ok=True)
+    return Condition("code", ok=False, reason=f"{problem}: see the log of the code server")
+
+
 def stored_conditions(figures: StoredFigures, limits: ReadinessLimits) -> list[Condition]:
     """The chain is followed (``sensors``), and what is stored is recent (``head``, ``epochs``)."""
     if figures.network is None or figures.head is None:

@@ -20,6 +20,7 @@ from valmon_pipeline.observability.exposition import FiguresCollector
 from valmon_pipeline.observability.readiness import (
     Condition,
     ReadinessLimits,
+    code_condition,
     node_condition,
     stored_conditions,
 )
@@ -30,8 +31,9 @@ from valmon_pipeline.storage.warehouse import Warehouse
 class MetricsServer:
     """The ASGI application; the database and the nodes are asked anew for each answer.
 
-    ``watches_network`` and ``per_validator`` say what is exported, see the collectors. Neither the
-    database nor a node has to be there: what is away is what the answers tell.
+    ``watches_network`` and ``per_validator`` say what is exported, see the collectors.
+    ``code_problem`` says why valmon's code is not loaded ("": it is); None where no code server is
+    known. Neither the database nor a node has to be there: what is away is what the answers tell.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class MetricsServer:
         *,
         watches_network: bool = False,
         per_validator: bool = False,
+        code_problem: Callable[[], str] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._network = warehouse.schema
@@ -49,6 +52,7 @@ class MetricsServer:
         self._nodes = nodes
         self._limits = limits
         self._watches_network = watches_network
+        self._code_problem = code_problem
         self._now = now
 
     @property
@@ -81,18 +85,25 @@ class MetricsServer:
         return Response(encode(registry), headers={"Content-Type": content_type})
 
     async def _alive(self, request: Request) -> Response:
-        return JSONResponse({"alive": True})
+        failing = [one for one in await asyncio.to_thread(self._code) if not one.ok]
+        return JSONResponse(
+            {"alive": not failing, "conditions": [asdict(condition) for condition in failing]},
+            status_code=503 if failing else 200,
+        )
 
     async def _ready(self, request: Request) -> Response:
-        reports, stored = await asyncio.gather(
-            self._nodes.reports(), asyncio.to_thread(self._stored)
+        reports, stored, code = await asyncio.gather(
+            self._nodes.reports(), asyncio.to_thread(self._stored), asyncio.to_thread(self._code)
         )
-        conditions = [node_condition([report.health for report in reports]), *stored]
+        conditions = [node_condition([report.health for report in reports]), *code, *stored]
         is_ready = all(condition.ok for condition in conditions)
         return JSONResponse(
             {"ready": is_ready, "conditions": [asdict(condition) for condition in conditions]},
             status_code=200 if is_ready else 503,
         )
+
+    def _code(self) -> list[Condition]:
+        return [] if self._code_problem is None else [code_condition(self._code_problem())]
 
     def _stored(self) -> list[Condition]:
         try:

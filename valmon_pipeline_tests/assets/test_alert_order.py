@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -53,7 +54,7 @@ class Service:
         self.warehouse, self.computed, self.alerting = warehouse, computed, alerting
         self.now = NOW
         self.loading: set[int] = set()
-        self.watch = LoadingWatch(lambda: self.loading, NOW)
+        self.watch = LoadingWatch(NOW)
 
     def load(self, pieces: Sequence[Sequence[int]]) -> None:
         """Request all, then store one piece after the other; the sensor ticks after each."""
@@ -65,9 +66,8 @@ class Service:
 
     def tick(self, later: timedelta = timedelta(seconds=1)) -> AlertsOutcome:
         self.now += later
-        return evaluate_due_epochs(
-            self.warehouse, self.alerting, self.now, must_wait=self.watch.must_wait
-        )
+        must_wait = partial(self.watch.must_wait, epochs_under_way=lambda: self.loading)
+        return evaluate_due_epochs(self.warehouse, self.alerting, self.now, must_wait=must_wait)
 
 
 @pytest.fixture
@@ -150,38 +150,38 @@ def test_an_epoch_waits_while_older_ones_are_loaded_but_not_for_ever(service: Se
 def test_a_gap_between_two_batches_is_no_missing_epoch() -> None:
     """All runs of a batch have ended, and the next ones are not requested yet."""
     loading: set[int] = {3}
-    watch = LoadingWatch(lambda: loading, NOW - timedelta(hours=1))
+    watch = LoadingWatch(NOW - timedelta(hours=1))
     due = DueEpoch(9, NOW - timedelta(minutes=10), True, range(3, 9), True)
-    assert watch.must_wait(due, NOW)
+    assert watch.must_wait(due, NOW, lambda: loading)
     loading.clear()
-    assert watch.must_wait(due, NOW + timedelta(seconds=5))
-    assert not watch.must_wait(due, NOW + QUIET)
+    assert watch.must_wait(due, NOW + timedelta(seconds=5), lambda: loading)
+    assert not watch.must_wait(due, NOW + QUIET, lambda: loading)
 
 
 def test_a_service_that_has_just_started_waits_for_runs_to_be_requested() -> None:
-    watch = LoadingWatch(set, NOW)
+    watch = LoadingWatch(NOW)
     due = DueEpoch(9, NOW - timedelta(minutes=10), True, range(3, 9), True)
-    assert watch.must_wait(due, NOW + timedelta(seconds=5))
-    assert not watch.must_wait(due, NOW + QUIET)
+    assert watch.must_wait(due, NOW + timedelta(seconds=5), set)
+    assert not watch.must_wait(due, NOW + QUIET, set)
 
 
 def test_the_first_epoch_of_all_waits_only_for_what_is_being_loaded() -> None:
     loading: set[int] = set()
-    watch = LoadingWatch(lambda: loading, NOW)
+    watch = LoadingWatch(NOW)
     first = DueEpoch(9, NOW, True, range(9), True, is_first=True)
-    assert not watch.must_wait(first, NOW)
+    assert not watch.must_wait(first, NOW, lambda: loading)
     loading.add(3)
-    assert watch.must_wait(first, NOW)
+    assert watch.must_wait(first, NOW, lambda: loading)
     loading.clear()
-    assert watch.must_wait(first, NOW + timedelta(seconds=5))
-    assert not watch.must_wait(first, NOW + QUIET)
+    assert watch.must_wait(first, NOW + timedelta(seconds=5), lambda: loading)
+    assert not watch.must_wait(first, NOW + QUIET, lambda: loading)
 
 
 def test_an_epoch_waits_for_its_own_standings_while_its_run_goes_on() -> None:
-    watch = LoadingWatch(lambda: {9}, NOW)
+    watch = LoadingWatch(NOW)
     stored = NOW - timedelta(minutes=10)
-    assert watch.must_wait(DueEpoch(9, stored, True, range(0), False), NOW)
-    assert not watch.must_wait(DueEpoch(9, stored, True, range(0), True), NOW)
+    assert watch.must_wait(DueEpoch(9, stored, True, range(0), False), NOW, lambda: {9})
+    assert not watch.must_wait(DueEpoch(9, stored, True, range(0), True), NOW, lambda: {9})
 
 
 class TestDowntime:

@@ -15,10 +15,10 @@ from dagster._core.loader import LoadingContextForTest
 from valmon_pipeline.alerting.rules import EPOCH_RULES
 from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, STEP_ASSETS, asset_key
+from valmon_pipeline.assets.history import LOAD_HISTORY
 from valmon_pipeline.assets.registry import KNOWN_CHECK
 from valmon_pipeline.config import Settings, load_settings
 from valmon_pipeline.definitions import (
-    LOAD_HISTORY,
     MATERIALIZE_EPOCHS,
     REFRESH_VALIDATORS,
     build_definitions,

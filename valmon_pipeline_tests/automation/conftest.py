@@ -14,6 +14,12 @@ import sqlalchemy as sa
 import yaml
 from psycopg import sql
 
+from valmon_pipeline.devnet import RECORDING_PATH
+from valmon_pipeline.devnet.recording import Recording
+from valmon_pipeline_tests.assets.stored import fresh_warehouse
+from valmon_pipeline_tests.automation.service import Service
+from valmon_pipeline_tests.live_chain import LiveChain, live_chain
+
 
 @pytest.fixture(scope="session")
 def dagster_template(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -66,3 +72,19 @@ def execute(database_url: str, statement: LiteralString, *names: str) -> None:
     """Execute a statement about databases."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[LiveChain]:
+    """The recorded chain, at the slot that the test wants."""
+    with live_chain(Recording.load(RECORDING_PATH)) as chain:
+        yield chain
+
+
+@pytest.fixture
+def service(chain: LiveChain, database_url: str, instance: dg.DagsterInstance) -> Iterator[Service]:
+    """The sensors of a network of its own."""
+    with fresh_warehouse(database_url) as warehouse:
+        service = Service(instance, warehouse, database_url, chain.url)
+        yield service
+        service.pipeline.warehouse.database.close()

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from valmon_pipeline.automation.catch_up import (
     LONGEST_WAIT_EPOCHS,
     Attempt,
+    CatchUpPlan,
     attempts_of,
     first_epoch_due,
+    missing_epochs,
     newest_closed_epoch,
     plan_catch_up,
     spans_of,
@@ -35,24 +37,25 @@ def test_the_first_epoch_due_is_configured_or_stored_or_the_newest() -> None:
 
 
 def test_the_newest_epoch_has_a_run_of_its_own_and_older_ones_come_oldest_first() -> None:
-    plan = plan_catch_up(10, 50, stored=[10, 12, 13], under_way={14}, attempts={}, limit=3)
-    assert (plan.newest, plan.older, plan.missing) == (50, (11, 15, 16), 38)
+    missing = missing_epochs(10, 50, [10, 12, 13])
+    assert len(missing) == 38
+    plan = plan_catch_up(missing, 50, under_way={14}, attempts={}, limit=3)
+    assert (plan.newest, plan.older) == (50, (11, 15, 16))
 
 
 def test_nothing_is_due_when_everything_is_stored_or_under_way() -> None:
-    plan = plan_catch_up(1, 4, stored=[1, 2, 3], under_way={4}, attempts={}, limit=9)
-    assert (plan.newest, plan.older, plan.missing) == (None, (), 1)
+    plan = plan_catch_up(missing_epochs(1, 4, [1, 2, 3]), 4, under_way={4}, attempts={}, limit=9)
+    assert plan == CatchUpPlan(None, ())
 
 
 def test_an_epoch_that_failed_waits_longer_each_time() -> None:
     attempts: dict[int, Attempt] = {}
     requested = []
     for newest in range(5, 40):
-        stored = set(range(6, newest + 1))
-        plan = plan_catch_up(5, newest, stored=stored, under_way=(), attempts=attempts, limit=1)
-        attempts = dict(plan.attempts)
+        plan = plan_catch_up([5], newest, under_way=(), attempts=attempts, limit=1)
         if plan.newest == 5 or 5 in plan.older:
             requested.append(newest)
+            attempts[5] = Attempt(len(requested), newest)
     assert requested == [5, 6, 8, 12, 20, 36]
     assert Attempt(60, 0).is_over(LONGEST_WAIT_EPOCHS)
 
@@ -60,9 +63,13 @@ def test_an_epoch_that_failed_waits_longer_each_time() -> None:
 def test_epochs_that_cannot_be_read_do_not_keep_the_others_waiting() -> None:
     unreadable, attempts, stored = set(range(10)), dict[int, Attempt](), set[int]()
     for newest in range(30, 60):
-        plan = plan_catch_up(0, newest, stored=stored, under_way=(), attempts=attempts, limit=4)
-        attempts = dict(plan.attempts)
+        plan = plan_catch_up(
+            missing_epochs(0, newest, stored), newest, under_way=(), attempts=attempts, limit=4
+        )
         assert plan.newest == newest
+        for epoch in unreadable.intersection(plan.older):
+            before = attempts.get(epoch)
+            attempts[epoch] = Attempt(before.count + 1 if before else 1, newest)
         stored |= {newest, *plan.older} - unreadable
     assert stored == set(range(10, 60))
 
@@ -79,7 +86,11 @@ def test_a_plan_holds_only_what_is_missing(
 ) -> None:
     newest = first + length
     plan = plan_catch_up(
-        first, newest, stored=stored, under_way=under_way, attempts={}, limit=limit
+        missing_epochs(first, newest, stored),
+        newest,
+        under_way=under_way,
+        attempts={},
+        limit=limit,
     )
     free = set(range(first, newest + 1)) - stored - under_way
     assert plan.newest == (newest if newest in free else None)
@@ -88,15 +99,10 @@ def test_a_plan_holds_only_what_is_missing(
 
 def test_repeated_plans_store_every_epoch_once() -> None:
     stored: list[int] = []
-    attempts: dict[int, Attempt] = {}
-    while True:
-        plan = plan_catch_up(3, 500, stored=stored, under_way=(), attempts=attempts, limit=32)
-        attempts = dict(plan.attempts)
-        if plan.newest is None and not plan.older:
-            break
+    while missing := missing_epochs(3, 500, stored):
+        plan = plan_catch_up(missing, 500, under_way=(), attempts={}, limit=32)
         stored += [*plan.older, *([plan.newest] if plan.newest is not None else [])]
     assert sorted(stored) == list(range(3, 501))
-    assert attempts == {}
 
 
 @given(

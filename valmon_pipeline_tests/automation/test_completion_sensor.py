@@ -6,11 +6,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 
 from valmon_pipeline.automation.catch_up import Attempt
-from valmon_pipeline.automation.completion_sensor import (
-    ATTEMPTS,
-    CompletionPlan,
-    plan_completion,
-)
+from valmon_pipeline.automation.completion_sensor import ATTEMPTS, plan_completion
 
 
 def plan(
@@ -20,36 +16,26 @@ def plan(
     *,
     under_way: Collection[int] = (),
     limit: int = 10,
-) -> CompletionPlan:
+) -> list[int]:
     return plan_completion(
         incomplete, newest, under_way=under_way, attempts=attempts or {}, limit=limit
     )
 
 
 def test_new_incomplete_epochs_are_read_again_at_once() -> None:
-    found = plan([9, 8, 3], newest=10)
-    assert found.epochs == (9, 8, 3)
-    assert found.attempts == dict.fromkeys((9, 8, 3), Attempt(1, 10))
+    assert plan([9, 8, 3], newest=10) == [9, 8, 3]
 
 
 def test_epochs_of_runs_under_way_and_more_than_the_limit_wait() -> None:
-    found = plan([9, 8, 7, 3], newest=10, under_way=[9], limit=2)
-    assert found.epochs == (8, 7)
-    assert found.attempts.keys() == {8, 7}
+    assert plan([9, 8, 7, 3], newest=10, under_way=[9], limit=2) == [8, 7]
 
 
 def test_each_attempt_waits_longer_and_there_is_a_last_one() -> None:
-    attempts: Mapping[int, Attempt] = {}
-    tried = []
+    tried: list[int] = []
     for newest in range(10, 1_000):
-        found = plan([9], newest, attempts)
-        attempts = found.attempts
-        tried += [newest] * len(found.epochs)
+        attempts = {9: Attempt(len(tried), tried[-1])} if tried else {}
+        tried += [newest] * len(plan([9], newest, attempts))
     waits = [later - sooner for sooner, later in pairwise(tried)]
     assert len(tried) == ATTEMPTS
     assert waits == sorted(waits)
     assert waits[-1] >= 4 * waits[0]
-
-
-def test_a_complete_epoch_is_forgotten() -> None:
-    assert plan([], 20, {9: Attempt(3, 12)}) == CompletionPlan((), {})

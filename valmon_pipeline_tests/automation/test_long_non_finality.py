@@ -19,7 +19,7 @@ import pytest
 from valmon_pipeline.devnet.simulator import Simulation, config, simulated_node
 from valmon_pipeline.devnet.simulator.incidents import Offline
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
-from valmon_pipeline_tests.automation.test_sensors import Service
+from valmon_pipeline_tests.automation.service import Service
 
 FIRST = 3
 WITHOUT = range(5, 206)

@@ -16,11 +16,13 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import (
     QueuedRunCoordinatorDaemon,
 )
 
+from valmon_pipeline import deployment
 from valmon_pipeline.assets.run_tags import CATCH_UP, WORK_TAG
-from valmon_pipeline.automation.epoch_runs import catch_up_runs, epoch_run, epochs_under_way
+from valmon_pipeline.automation.epoch_runs import catch_up_runs, epoch_run
+from valmon_pipeline.automation.under_way import read_under_way
 from valmon_pipeline.config import InvalidConfigurationError
 
-SHIPPED = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())
+SHIPPED = yaml.safe_load(Path(deployment.__file__).with_name("dagster.yaml").read_text())
 _REPOSITORY = RemoteRepositoryOrigin(
     RegisteredCodeLocationOrigin("valmon"), SINGLETON_REPOSITORY_NAME
 )
@@ -82,9 +84,9 @@ def test_the_newest_epoch_is_launched_beside_a_backfill_and_catching_up(tmp_path
     with instance_with(tmp_path) as instance:
         for _ in range(10):
             queue(instance, BACKFILL)
-        for request in catch_up_runs("devnet", range(6), [0, 1, 4, 5], 20):
+        for request in catch_up_runs("devnet", range(6), [0, 1, 4, 5], "20"):
             queue(instance, request.tags)
-        assert epochs_under_way(instance, "devnet") == {0, 1, 4, 5}
+        assert read_under_way(instance, "devnet", None).epochs == {0, 1, 4, 5}
         launched = dequeue(instance)
         assert [run.tags.get("dagster/backfill") for run in launched] == [*["abcdefgh"] * 3, None]
         assert launched[-1].tags[WORK_TAG] == CATCH_UP

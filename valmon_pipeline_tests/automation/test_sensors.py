@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
+import httpx
 import pytest
-from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.events import DagsterEvent, DagsterEventType
-from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
+from dagster._core.storage.tags import (
+    GRPC_INFO_TAG,
+    MAX_RUNTIME_SECONDS_TAG,
+    PRIORITY_TAG,
+)
 from starlette.responses import Response
 
 from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
-from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
-from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
-from valmon_pipeline.automation import finality_sensor
+from valmon_pipeline.assets.asset_graph import asset_key
+from valmon_pipeline.assets.run_tags import NETWORK_TAG, REASON_TAG, WORK_TAG
+from valmon_pipeline.automation import epoch_sensor, finality_sensor
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
-from valmon_pipeline.automation.alert_sensor import look_for_alerts
-from valmon_pipeline.automation.epoch_runs import epochs_under_way
+from valmon_pipeline.automation.alert_sensor import look_for_alerts, system_facts
 from valmon_pipeline.automation.finality_sensor import (
     EPOCHS_PER_TICK,
     HEADERS_PER_TICK,
     RUNS_PER_TICK,
 )
-from valmon_pipeline.config import load_settings
-from valmon_pipeline.definitions import MATERIALIZE_EPOCHS, build_definitions
-from valmon_pipeline.devnet import RECORDING_PATH
-from valmon_pipeline.devnet.recording import Recording
-from valmon_pipeline.partitions import range_tags, register_epochs, registered_epochs
-from valmon_pipeline.pipeline import pipeline_of
+from valmon_pipeline.definitions import MATERIALIZE_EPOCHS
+from valmon_pipeline.partitions import register_epochs, registered_epochs
 from valmon_pipeline.storage.alert_store import alert_transaction
 from valmon_pipeline.storage.outbox import (
     NewDelivery,
@@ -43,98 +42,16 @@ from valmon_pipeline.storage.outbox import (
     retry_dead,
     write_deliveries,
 )
-from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
+from valmon_pipeline_tests.automation.service import Service, epochs_of, skip_reason
 from valmon_pipeline_tests.live_chain import (
     CHECKPOINTS,
     HEADERS,
     NOT_FOUND,
     LiveChain,
-    live_chain,
     setting,
 )
 from valmon_pipeline_tests.recording import devnet
-
-
-@pytest.fixture(scope="module")
-def chain() -> Iterator[LiveChain]:
-    with live_chain(Recording.load(RECORDING_PATH)) as chain:
-        yield chain
-
-
-class Service:
-    """One network's sensors; runs they request are done at once, in this process."""
-
-    def __init__(
-        self, instance: dg.DagsterInstance, warehouse: Warehouse, database_url: str, url: str
-    ) -> None:
-        environment = {
-            "VALMON_HOME": "/nonexistent",
-            "VALMON_NETWORK": warehouse.schema,
-            "VALMON_BEACON_URL": url,
-            "VALMON_WATCH": "network",
-            "VALMON_RATE_LIMIT__REQUESTS_PER_SECOND": "10000",
-            "VALMON_RATE_LIMIT__BURST": "100000",
-            "VALMON_CATCH_UP__MAX_EPOCHS_PER_TICK": "4",
-            "VALMON_ALERTS__HORIZON_EPOCHS": "10000000",
-        }
-        settings = load_settings(environ=environment)
-        self.instance = instance
-        self.warehouse = warehouse
-        self.pipeline = pipeline_of(settings, lambda: database_url)
-        self.definitions = build_definitions(settings, self.pipeline)
-        self.cursors: dict[str, str | None] = {}
-
-    def tick(self, sensor: str) -> SensorExecutionData:
-        """Evaluate a sensor; its cursor is kept."""
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursors.get(sensor),
-            resources={"pipeline": self.pipeline},
-            definitions=self.definitions,
-        )
-        with partition_loading_context(dynamic_partitions_store=self.instance):
-            result = self.definitions.resolve_sensor_def(sensor).evaluate_tick(context)
-        if result.cursor is not None:
-            self.cursors[sensor] = result.cursor
-        return result
-
-    def execute(self, request: dg.RunRequest) -> None:
-        """What the requested run does, without the seconds that a run of Dagster takes."""
-        materializer = self.pipeline.materializer(
-            provisional=request.tags[PROVISIONAL_TAG] == "true",
-            correction_reason=request.tags[REASON_TAG],
-        )
-        assert materializer.run(epochs_of(request)).failures == {}
-
-    def run(self, request: dg.RunRequest) -> None:
-        """The requested run, as Dagster does it."""
-        register_epochs(self.instance, self.warehouse.schema, epochs_of(request))
-        result = self.definitions.resolve_job_def(MATERIALIZE_EPOCHS).execute_in_process(
-            instance=self.instance, partition_key=request.partition_key, tags=dict(request.tags)
-        )
-        assert result.success
-
-    def follow(self) -> list[list[int]]:
-        """Tick the epoch sensor until nothing is due; the epochs of each run."""
-        runs = []
-        while requests := self.tick("epoch_sensor").run_requests:
-            for request in requests:
-                runs.append(epochs_of(request))
-                self.execute(request)
-        return runs
-
-    def finality(self) -> dict[int, bool]:
-        frame = self.warehouse.read("network_epochs", columns=["epoch", "finalized"])
-        return dict(zip(frame["epoch"].tolist(), frame["finalized"].tolist(), strict=True))
-
-
-def epochs_of(request: dg.RunRequest) -> list[int]:
-    if request.partition_key is not None:
-        return [int(request.partition_key)]
-    first = request.tags["dagster/asset_partition_range_start"]
-    last = request.tags["dagster/asset_partition_range_end"]
-    return list(range(int(first), int(last) + 1))
 
 
 @pytest.fixture
@@ -143,12 +60,6 @@ def service(chain: LiveChain, database_url: str) -> Iterator[Service]:
         service = Service(instance, warehouse, database_url, chain.url)
         yield service
         service.pipeline.warehouse.database.close()
-
-
-def skip_reason(result: SensorExecutionData) -> str:
-    assert not result.run_requests
-    assert result.skip_message is not None
-    return result.skip_message
 
 
 def test_a_requested_run_is_one_that_dagster_can_do(chain: LiveChain, service: Service) -> None:
@@ -224,26 +135,10 @@ def test_runs_that_are_queued_or_running_are_not_requested_again(
     for request in requests:
         tags = dict(request.tags)
         service.instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
-    network = service.warehouse.schema
-    assert epochs_under_way(service.instance, network) == {11, 12, 13, 14, 16}
-    assert epochs_under_way(service.instance, "another") == set()
+    assert service.under_way() == {11, 12, 13, 14, 16}
     more = service.tick("epoch_sensor").run_requests or []
     assert [epochs_of(request) for request in more] == [[15]]
     assert "under way" in skip_reason(service.tick("epoch_sensor"))
-
-
-def test_backfills_from_the_ui_are_under_way_too(service: Service) -> None:
-    network = service.warehouse.schema
-    register_epochs(service.instance, network, [7, 8, 9])
-    job = service.definitions.resolve_job_def(MATERIALIZE_EPOCHS)
-    service.instance.create_run_for_job(
-        job,
-        asset_selection=frozenset(asset_key(network, table) for table in STEP_ASSETS),
-        tags=range_tags([7, 8, 9]),
-        status=dg.DagsterRunStatus.STARTED,
-    )
-    assert epochs_under_way(service.instance, network) == {7, 8, 9}
-    assert epochs_under_way(service.instance, "another") == set()
 
 
 def test_runs_that_an_earlier_code_server_left_behind_are_failed_and_requested_again(
@@ -280,7 +175,7 @@ def check_that_abandoned_runs_are_requested_again(chain: LiveChain, service: Ser
     left, in_a_terminal = run_of(11, launched=True), run_of(12, launched=False)
     assert fail_abandoned_runs(service.instance, network, since=0.0) == []
     assert fail_abandoned_runs(service.instance, "another", since=time.time() + 1) == []
-    assert epochs_under_way(service.instance, network) == {11, 12}
+    assert service.under_way() == {11, 12}
     assert fail_abandoned_runs(service.instance, network, since=time.time() + 1) == [left]
     run = service.instance.get_run_by_id(left)
     assert run is not None
@@ -291,20 +186,6 @@ def check_that_abandoned_runs_are_requested_again(chain: LiveChain, service: Ser
     assert [epochs_of(request) for request in service.tick("epoch_sensor").run_requests or []] == [
         [11]
     ]
-
-
-def test_an_epoch_that_fails_is_tried_again_and_keeps_nothing_waiting(
-    chain: LiveChain, service: Service
-) -> None:
-    chain.go_to(96)
-    service.follow()
-    chain.close_window(11)
-    (request,) = service.tick("epoch_sensor").run_requests or []
-    assert epochs_of(request) == [11]
-    assert "tried again later" in skip_reason(service.tick("epoch_sensor"))
-    chain.close_window(12)
-    assert service.follow() == [[12], [11]]
-    assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == []
 
 
 @pytest.mark.parametrize("slots", [(103,), (95, 96)], ids=["one slot", "epoch boundary"])
@@ -545,3 +426,97 @@ def test_undelivered_messages_are_reported_when_their_number_changes(
     with alert_transaction(database, "test", now) as transaction:
         retry_dead(transaction)
     assert reports() == [(MESSAGES_CHECK, True)]
+
+
+def test_an_installation_that_has_never_stored_an_epoch_is_an_alert(
+    chain: LiveChain, service: Service
+) -> None:
+    def late() -> int | None:
+        return system_facts(service.pipeline, datetime.now(UTC)).epochs_late
+
+    assert late() is None
+    chain.go_to(96)
+    service.tick("slot_sensor")
+    assert late() == 1
+    chain.close_window(19)
+    service.tick("slot_sensor")
+    assert late() == 10
+    changes = look_for_alerts(service.pipeline, datetime.now(UTC)).changes
+    late_data = [
+        one.change.alert.finding.message
+        for one in changes
+        if one.change.alert.finding.kind == "data_late"
+    ]
+    assert late_data == ["10 epochs are over and not stored"]
+    service.follow()
+    assert late() == 0
+
+
+@contextmanager
+def asking_nobody(chain: LiveChain) -> Iterator[None]:
+    """The node refuses everything, and has not been asked for anything."""
+    asked: list[str] = []
+
+    def refuse(body: bytes) -> Response:
+        asked.append("")
+        return Response("{}", 503)
+
+    with chain.faults.replacing(".*", refuse):
+        yield
+        assert asked == []
+        httpx.get(chain.url + CHECKPOINTS, trust_env=False)
+
+
+def test_the_node_is_asked_when_by_the_clock_another_epoch_can_have_closed(
+    chain: LiveChain, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ChainTime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(chain.seconds, tz)
+
+    monkeypatch.setattr(epoch_sensor, "datetime", ChainTime)
+    chain.go_to(96)
+    assert service.follow() == [[10]]
+    with asking_nobody(chain):
+        for slot in (97, 103):
+            chain.go_to(slot)
+            said = skip_reason(service.tick("epoch_sensor"))
+            assert said == "epoch 10 is stored, and nothing before it is missing"
+    chain.close_window(11)
+    assert service.follow() == [[11]]
+
+
+def test_the_node_is_not_asked_for_finality_that_the_head_does_not_have(
+    chain: LiveChain, service: Service
+) -> None:
+    chain.go_to(96)
+    service.follow()
+    service.tick("slot_sensor")
+    with asking_nobody(chain):
+        said = skip_reason(service.tick("finality_sensor"))
+    assert said.endswith("can be final; the oldest provisional epoch is 10")
+    chain.finalize(10)
+    service.tick("slot_sensor")
+    service.tick("finality_sensor")
+    assert service.finality() == {10: True}
+
+
+@pytest.mark.parametrize(
+    ("sensor", "seconds"),
+    [
+        ("slot_sensor", 5),
+        ("epoch_sensor", 5),
+        ("alert_sensor", 5),
+        ("finality_sensor", 60),
+        ("completion_sensor", 60),
+        ("day_sensor", 300),
+    ],
+)
+def test_sensors_without_work_at_every_tick_of_the_daemon_come_round_less_often(
+    service: Service, sensor: str, seconds: int
+) -> None:
+    found = service.definitions.resolve_sensor_def(sensor)
+    assert -(-(found.minimum_interval_seconds or 0) // 5) * 5 == seconds
+    names = {one.name for one in service.definitions.get_repository_def().sensor_defs}
+    assert len(names) == 6

@@ -49,6 +49,19 @@ def test_epochs_that_are_not_final_fail_with_a_reason_each(
 
 
 @pytest.mark.slow
+def test_where_nothing_was_ever_stored_the_reason_is_that_of_the_last_run(home: Home) -> None:
+    before = home.run("status")
+    assert "none stored yet: start `valmon up`, or run `valmon backfill" in before.out
+    assert home.run("backfill", "43..44").code == 1
+    shown = home.run("status")
+    assert "epochs    none stored yet: the last run failed 0 min ago: epoch 43: " in shown.out
+    assert "when epoch 45 is finalized" in shown.out
+    failure = home.run("status", "--json").json["last_failure"]
+    assert failure["reason"].startswith("epoch 43: ")
+    assert home.processes() == []
+
+
+@pytest.mark.slow
 def test_what_is_stored_can_be_read_without_anything_running(
     first: Finished, filled_home: Home
 ) -> None:

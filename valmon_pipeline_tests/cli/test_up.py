@@ -5,6 +5,7 @@ Its sensors follow the chain meanwhile: more epochs than were asked for may be s
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -122,6 +123,14 @@ def test_metrics_and_health_are_served(up: Up) -> None:
     conditions = {one["name"]: one["ok"] for one in ready.json()["conditions"]}
     assert conditions["database"]
     assert conditions["node"]
+    assert conditions["code"]
+
+
+def test_the_doctor_asks_the_code_server(up: Up, served_home: Home) -> None:
+    findings = json.loads(served_home.run("doctor", "--json").out)["findings"]
+    (code,) = [one for one in findings if (one["subject"], one["name"]) == ("valmon up", "code")]
+    assert code["verdict"] == "good"
+    assert "has valmon's code loaded" in code["found"]
 
 
 def test_status_tells_what_runs_and_what_is_stored(

@@ -11,12 +11,15 @@ import pytest
 from valmon_pipeline.beacon.client import BeaconClient
 from valmon_pipeline.config import load_settings
 from valmon_pipeline.config.watch import Watch
+from valmon_pipeline.deployment.code_location import CODE_SERVER_HOST, CODE_SERVER_PORT
 from valmon_pipeline.devnet.simulator import Simulation, config, simulated_node
 from valmon_pipeline.doctor.fact_findings import fact_findings
 from valmon_pipeline.doctor.finding import Finding, Verdict
 from valmon_pipeline.doctor.machine import disk_finding
 from valmon_pipeline.doctor.nodes import node_findings
+from valmon_pipeline.doctor.running import running_findings
 from valmon_pipeline.pipeline import node_pool
+from valmon_pipeline_tests.deployment.installations import installation
 from valmon_pipeline_tests.moody_node import options
 
 GENESIS = 1_700_000_000
@@ -29,6 +32,18 @@ def url() -> Iterator[str]:
     simulation.advance_to_epoch(6)
     with simulated_node(simulation, genesis_time=GENESIS) as node:
         yield node.url
+
+
+def test_a_code_server_that_the_environment_names_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_runs = installation(tmp_path)
+    assert [*running_findings(nothing_runs)] == []
+    monkeypatch.setenv(CODE_SERVER_HOST, "127.0.0.1")
+    monkeypatch.setenv(CODE_SERVER_PORT, "9")
+    (finding,) = running_findings(nothing_runs)
+    assert (finding.subject, finding.verdict) == ("code server", Verdict.PROBLEM)
+    assert finding.found == "the code server at 127.0.0.1:9 does not answer"
 
 
 def test_a_node_that_serves_everything(url: str) -> None:

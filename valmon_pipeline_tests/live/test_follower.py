@@ -31,7 +31,7 @@ from valmon_pipeline.reading.live_reader import MAX_SLOTS_PER_LOOK
 from valmon_pipeline.storage.chain_head import read_chain_head
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import FEW
-from valmon_pipeline_tests.live.conftest import ALL, Chain, OpenChain
+from valmon_pipeline_tests.live.conftest import ALL, SLOT_SECONDS, Chain, OpenChain
 
 FIRST, LAST = 276, 302
 ORPHANED = (282, 290, 298)
@@ -358,3 +358,29 @@ def _redirected(request: Request, chain: Chain, block_id: str) -> Response:
     exchange = chain.node.recording.best("GET", f"/eth/v1/beacon/headers/{block_id}")
     assert exchange is not None
     return Response(exchange.content, media_type="application/json")
+
+
+def test_a_look_is_due_once_the_slot_of_the_head_is_over(
+    open_chain: OpenChain, tables: Warehouse
+) -> None:
+    chain = open_chain(FIRST)
+    follower = chain.follower(tables)
+    assert follower.waits_for_slot() is None
+    follower.look()
+    chain.go_to(FIRST, into_slot=SLOT_SECONDS - 0.01)
+    assert follower.waits_for_slot() == FIRST + 1
+    follower.watch(Watch(indices=frozenset({3})))
+    assert follower.waits_for_slot() is None
+    follower.look()
+    chain.go_to(FIRST + 1, into_slot=0.01)
+    assert follower.waits_for_slot() is None
+
+
+def test_a_head_that_is_behind_the_clock_is_looked_at(
+    open_chain: OpenChain, tables: Warehouse
+) -> None:
+    chain = open_chain(FIRST)
+    chain.skew = SLOT_SECONDS
+    follower = chain.follower(tables)
+    follower.look()
+    assert follower.waits_for_slot() is None

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from valmon_pipeline.beacon.breaker_file import BreakerFile
 from valmon_pipeline.beacon.node_pool import NodePool
+from valmon_pipeline.deployment.code_location import CodeLocation
 from valmon_pipeline.devnet.node_server import BackgroundNode
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.observability.readiness import ReadinessLimits
@@ -251,6 +252,22 @@ def test_all_is_well(filled: Warehouse, recorded_node_url: str) -> None:
     with served(filled, recorded_node_url) as client:
         assert conditions(client) == (200, {})
         assert client.get("/healthz").status_code == 200
+
+
+def test_a_code_server_that_does_not_answer_is_told(
+    filled: Warehouse, recorded_node_url: str
+) -> None:
+    location = CodeLocation("127.0.0.1", 9)
+    with served(filled, recorded_node_url, code_problem=location.problem) as client:
+        status, reasons = conditions(client)
+        assert (status, list(reasons)) == (503, ["code"])
+        assert "the code server at 127.0.0.1:9 does not answer" in reasons["code"]
+        alive = client.get("/healthz")
+        assert alive.status_code == 503
+        assert alive.json()["conditions"][0]["name"] == "code"
+    with served(filled, recorded_node_url, code_problem=lambda: "") as client:
+        assert conditions(client) == (200, {})
+        assert client.get("/healthz").json() == {"alive": True, "conditions": []}
 
 
 def test_a_node_that_is_syncing_or_away_is_told(
