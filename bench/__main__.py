@@ -22,6 +22,7 @@ BENCHMARKS: Final = (
     *("decode_rewards", "block_formats", "attestation_outcomes", "store_frame"),
     *("accounts", "scores", "backfill", "network_state", "network_epoch"),
     *("network_rows", "shuffling", "request_cost", "epoch_requests"),
+    "dagster_storage",
 )
 _FIGURE: Final = re.compile(
     r"(?P<name>[A-Za-z][A-Za-z ]*?)\s+(?P<value>-?[\d.]+)(?: (?P<unit>\w+))? "

@@ -40,21 +40,22 @@ def cpu_seconds(
     assert state is not None
     postmaster = int((server.data_directory / "postmaster.pid").read_text().splitlines()[0])
     named = {name.removesuffix(".log"): pid for name, pid in state.processes.items()}
-    found = {name: _of_tree(pid) for name, pid in named.items()}
-    found["PostgreSQL"] = _of_tree(postmaster)
-    found["valmon up"] = _of_tree(up.pid) - sum(
+    found = {name: cpu_of_tree(pid) for name, pid in named.items()}
+    found["PostgreSQL"] = cpu_of_tree(postmaster)
+    found["valmon up"] = cpu_of_tree(up.pid) - sum(
         seconds for name, seconds in found.items() if name in named
     )
     return found
 
 
-def _of_tree(pid: int) -> float:
+def cpu_of_tree(pid: int) -> float:
+    """CPU seconds of a process and all that it started, those that have ended included."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0  # it has just ended, and counts as its parent's from now on
     own = sum(map(int, fields[11:15])) / _TICKS_PER_SECOND  # utime stime cutime cstime
-    return own + sum(_of_tree(child) for child in children(pid))
+    return own + sum(cpu_of_tree(child) for child in children(pid))
 
 
 def connections(server: EmbeddedPostgres) -> Mapping[str, int]:
