@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import sqlalchemy as sa
+
+from valmon_pipeline.storage.database import Database
+from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.warehouse import Warehouse
 
 
@@ -53,3 +57,15 @@ def read_chain_head(warehouse: Warehouse, now: datetime) -> ChainHead | None:
         seconds_since_seen=(now - seen_at).total_seconds(),
         slots_behind=max(0, since_genesis_ms // network.slot_duration_ms - int(row["head_slot"])),
     )
+
+
+def first_followed_epoch(database: Database) -> int | None:
+    """The first epoch in which the chain's head was followed; None if it never was.
+
+    Raises:
+        StorageError: the database is away.
+    """
+    epochs = table_of(database.schema, "live_slots").c.epoch
+    with database.transaction("read since when the head is followed") as connection:
+        first: int | None = connection.execute(sa.select(sa.func.min(epochs))).scalar_one()
+    return first

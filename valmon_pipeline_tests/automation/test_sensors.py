@@ -17,6 +17,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 from starlette.responses import Response
 
+from valmon_pipeline.alerting.rules import DATA_LATE
 from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
 from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, PROVISIONAL_TAG, REASON_TAG, WORK_TAG
@@ -550,3 +551,27 @@ def test_undelivered_messages_are_reported_when_their_number_changes(
     with alert_transaction(database, "test", now) as transaction:
         retry_dead(transaction)
     assert reports() == [(MESSAGES_CHECK, True)]
+
+
+def test_an_installation_that_never_stores_an_epoch_is_an_alert(
+    chain: LiveChain, service: Service
+) -> None:
+    def late() -> list[str]:
+        service.tick("slot_sensor")
+        changes = look_for_alerts(service.pipeline, datetime.now(UTC)).changes
+        findings = [one.change.alert.finding for one in changes]
+        return [finding.message for finding in findings if finding.kind == DATA_LATE.name]
+
+    chain.go_to(96)
+    assert late() == []
+    chain.close_window(11)
+    assert late() == []
+    chain.close_window(12)
+    sentence = "3 epochs are over and not stored; none ever was: the failed runs in the Dagster UI"
+    assert late() == [f"{sentence} say why"]
+    chain.close_window(13)
+    assert late() == []
+    assert service.follow() == [[13]]
+    assert late() == [f"{sentence} say why"]
+    with alert_transaction(service.warehouse.database, "test", datetime.now(UTC)) as transaction:
+        assert transaction.alerts([DATA_LATE.name]) == []
