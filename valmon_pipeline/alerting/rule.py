@@ -84,7 +84,8 @@ class SystemFacts:
     chain where no epoch was ever stored.
 
     ``node_problem`` is a sentence that says why no node could be read from, "" if one could be;
-    ``disagreement`` names the nodes that follow different chains, "" if none do.
+    ``disagreement`` names the nodes that follow different chains, "" if none do. ``is_empty``: no
+    epoch was ever stored.
     """
 
     epoch: int
@@ -94,6 +95,7 @@ class SystemFacts:
     epochs_late: int | None
     node_problem: str | None
     disagreement: str = ""
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -406,8 +406,10 @@ def _data_late(
     late = facts.epochs_late
     if late is None:
         return None, False
-    problem = f"{late} epochs are over and not stored" if late >= settings.threshold else None
-    return problem, late <= settings.clear
+    problem = f"{late} epochs are over and not stored"
+    if facts.is_empty:
+        problem += "; none ever was: the failed runs in the Dagster UI say why"
+    return problem if late >= settings.threshold else None, late <= settings.clear
 
 
 DATA_LATE: Final = SystemRule(

@@ -23,7 +23,7 @@ from valmon_pipeline.assets.alerts import (
     evaluate_system_facts,
 )
 from valmon_pipeline.assets.resources import Pipeline
-from valmon_pipeline.automation.catch_up import newest_closed_epoch
+from valmon_pipeline.automation.catch_up import EPOCHS_OPEN, newest_closed_epoch
 from valmon_pipeline.automation.delivery import Delivery
 from valmon_pipeline.automation.node_tick import ask_node
 from valmon_pipeline.automation.reason_log import ReasonLog
@@ -203,28 +203,31 @@ def system_facts(
         waits = started_at is not None and (now - started_at).total_seconds() >= stalled
         problem = _node_problem(pipeline) if waits else None
         return SystemFacts(0, None, None, False, None, problem)
-    closed = newest_closed_epoch(head.slot, network.slots_per_epoch)
+    late, is_empty = _epochs_late(
+        warehouse.database, newest_closed_epoch(head.slot, network.slots_per_epoch)
+    )
     return SystemFacts(
         epoch=max(0, epoch_at(network, now)),
         slots_behind=head.slots_behind,
         seconds_since_seen=head.seconds_since_seen,
         is_optimistic=head.is_optimistic,
-        epochs_late=_epochs_late(warehouse.database, closed),
+        epochs_late=late,
         node_problem=_node_problem(pipeline) if head.seconds_since_seen >= stalled else None,
         disagreement=_disagreement(pipeline),
+        is_empty=is_empty,
     )
 
 
-def _epochs_late(database: Database, closed: int) -> int | None:
-    """Closed epochs after the newest stored one. Without any: after the one that had closed last
-    when the chain was first followed. None if it never was."""
+def _epochs_late(database: Database, closed: int) -> tuple[int | None, bool]:
+    """How many epochs up to ``closed`` are not stored, None if that is not known; and True if no
+    epoch is: then those count that have closed since the head is followed."""
     stored = last_stored_epoch(database)
-    if stored is None:
-        followed = first_followed_epoch(database)
-        if followed is None:
-            return None
-        stored = followed - 3
-    return max(0, closed - stored)
+    if stored is not None:
+        return max(0, closed - stored), False
+    followed = first_followed_epoch(database)
+    if followed is None:
+        return None, True
+    return max(0, closed - max(0, followed - EPOCHS_OPEN) + 1), True
 
 
 def _node_problem(pipeline: Pipeline) -> str:

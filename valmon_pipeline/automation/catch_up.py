@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 
 LONGEST_WAIT_EPOCHS: Final = 225
+EPOCHS_OPEN: Final = 2
+"""Epochs up to the head's whose attestation window is open: its own and the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def newest_closed_epoch(head_slot: int, slots_per_epoch: int) -> int:
 
     Negative if none is yet.
     """
-    return head_slot // slots_per_epoch - 2
+    return head_slot // slots_per_epoch - EPOCHS_OPEN
 
 
 def first_epoch_due(

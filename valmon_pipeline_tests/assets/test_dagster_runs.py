@@ -609,6 +609,19 @@ class TestAlertChecks:
         # Only what was asked for.
         assert self.history(stored, "slashing") == {}
 
+    def test_a_backfill_of_the_assets_evaluates_nothing(self, stored: Deployment) -> None:
+        """Dagster's own backfills execute all checks of the assets they materialize."""
+        job = stored.definitions.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(
+            instance=stored.instance,
+            asset_selection=[asset_key(stored.network, table) for table in STEP_ASSETS],
+            tags=dict(range_tags([21, 22])),
+        )
+        assert result.success
+        for name in EPOCH_RULES:
+            skipped = {epoch_key(21): "SKIPPED", epoch_key(22): "SKIPPED"}
+            assert self.history(stored, name) == skipped
+
     def test_no_alert_is_opened_by_it(self, stored: Deployment) -> None:
         assert self.execute(stored, self.DARK, sorted(EPOCH_RULES)).success
         assert stored.warehouse.read("alerts").empty

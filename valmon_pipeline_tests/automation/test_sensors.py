@@ -21,6 +21,7 @@ from dagster._core.storage.tags import (
 )
 from starlette.responses import Response
 
+from valmon_pipeline.alerting.rules import DATA_LATE
 from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
 from valmon_pipeline.assets.asset_graph import asset_key
 from valmon_pipeline.assets.run_tags import NETWORK_TAG, REASON_TAG, WORK_TAG
@@ -428,28 +429,28 @@ def test_undelivered_messages_are_reported_when_their_number_changes(
     assert reports() == [(MESSAGES_CHECK, True)]
 
 
-def test_an_installation_that_has_never_stored_an_epoch_is_an_alert(
+def test_an_installation_that_never_stores_an_epoch_is_an_alert(
     chain: LiveChain, service: Service
 ) -> None:
-    def late() -> int | None:
-        return system_facts(service.pipeline, datetime.now(UTC)).epochs_late
+    def late() -> list[str]:
+        service.tick("slot_sensor")
+        changes = look_for_alerts(service.pipeline, datetime.now(UTC)).changes
+        findings = [one.change.alert.finding for one in changes]
+        return [finding.message for finding in findings if finding.kind == DATA_LATE.name]
 
-    assert late() is None
     chain.go_to(96)
-    service.tick("slot_sensor")
-    assert late() == 1
-    chain.close_window(19)
-    service.tick("slot_sensor")
-    assert late() == 10
-    changes = look_for_alerts(service.pipeline, datetime.now(UTC)).changes
-    late_data = [
-        one.change.alert.finding.message
-        for one in changes
-        if one.change.alert.finding.kind == "data_late"
-    ]
-    assert late_data == ["10 epochs are over and not stored"]
-    service.follow()
-    assert late() == 0
+    assert late() == []
+    chain.close_window(11)
+    assert late() == []
+    chain.close_window(12)
+    sentence = "3 epochs are over and not stored; none ever was: the failed runs in the Dagster UI"
+    assert late() == [f"{sentence} say why"]
+    chain.close_window(13)
+    assert late() == []
+    assert service.follow() == [[13]]
+    assert late() == [f"{sentence} say why"]
+    with alert_transaction(service.warehouse.database, "test", datetime.now(UTC)) as transaction:
+        assert transaction.alerts([DATA_LATE.name]) == []
 
 
 @contextmanager
