@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 
 import dagster as dg
 import pytest
@@ -13,6 +14,7 @@ from dagster._core.execution.plan.objects import StepFailureData, UserFailureDat
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from valmon_pipeline.assets.run_tags import COMPLETION, WORK_TAG
+from valmon_pipeline.automation import under_way
 from valmon_pipeline.automation.requested_runs import LAUNCH_SECONDS
 from valmon_pipeline_tests.automation.service import Service, epochs_of, skip_reason
 from valmon_pipeline_tests.live_chain import LiveChain
@@ -59,8 +61,8 @@ def test_a_run_that_could_not_be_launched_is_requested_again_and_counts_for_noth
     assert service.follow() == [[14], [11, 12, 13]]
 
 
-def test_of_a_batch_only_the_epochs_that_its_failure_names_wait(
-    chain: LiveChain, service: Service
+def test_of_a_batch_only_the_epochs_that_its_failure_names_wait_for_long(
+    chain: LiveChain, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain.go_to(96)
     service.follow()
@@ -78,6 +80,9 @@ def test_of_a_batch_only_the_epochs_that_its_failure_names_wait(
     ):
         event = DagsterEvent(kind.value, run.job_name, event_specific_data=data)
         service.instance.report_dagster_event(event, run.run_id)
+    assert service.under_way() == {11, 12, 13, 14}
+    assert "under way" in skip_reason(service.tick("epoch_sensor"))
+    monkeypatch.setattr(under_way, "SPLIT_WAIT", timedelta(0))
     again = service.tick("epoch_sensor").run_requests or []
     assert [epochs_of(request) for request in again] == [[11], [13, 14]]
     assert json.loads(service.cursors["epoch_sensor"] or "")["attempts"] == [[12, 12, 1, 15]]
