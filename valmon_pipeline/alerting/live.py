@@ -34,9 +34,8 @@ EVENT_RULES: Final[Mapping[str, AlertType]] = {
 
 @dataclass(frozen=True, slots=True)
 class SystemFacts:
-    """State of the chain and the data by the clock. None: not known, because the chain was never
-    followed, or the node was not asked. ``epochs_late`` counts from the first look at the chain
-    where no epoch was ever stored.
+    """Where things are by the clock. None: not known, because nothing was ever stored, or the
+    node was not asked.
 
     ``node_problem`` is a sentence that says why no node could be read from, "" if one could be;
     ``disagreement`` names the nodes that follow different chains, "" if none do.

@@ -60,12 +60,12 @@ def read_chain_head(warehouse: Warehouse, now: datetime) -> ChainHead | None:
 
 
 def first_followed_epoch(database: Database) -> int | None:
-    """The oldest epoch of which the live service saw a slot; None before it saw any.
+    """The first epoch in which the chain's head was followed; None if it never was.
 
     Raises:
         StorageError: the database is away.
     """
-    slots = table_of(database.schema, "live_slots")
-    with database.transaction("read since when the chain is followed") as connection:
-        first: int | None = connection.execute(sa.select(sa.func.min(slots.c.epoch))).scalar_one()
+    epochs = table_of(database.schema, "live_slots").c.epoch
+    with database.transaction("read since when the head is followed") as connection:
+        first: int | None = connection.execute(sa.select(sa.func.min(epochs))).scalar_one()
     return first
