@@ -79,16 +79,17 @@ def completion_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
             newest = last_stored_epoch(database)
             if newest is None:
                 return dg.SensorResult(skip_reason="no epoch is stored yet")
+            if not incomplete_epochs(database, 0, newest, limit=1):
+                cursor = json.dumps({"nodes": nodes, "number": ledger.number})
+                return dg.SensorResult(skip_reason="all complete", cursor=cursor)
+            for run_id in cancel_superseded_runs(context.instance, network, chain):
+                context.log.info(f"run {run_id} is canceled: its epochs are asked for elsewhere")
+            # Before the tables: what ends in between is complete, and not requested again.
+            under_way = read_under_way(context.instance, network, chain)
             found = [one.epoch for one in incomplete_epochs(database, 0, newest, EPOCHS_LOOKED_AT)]
         except ValmonError as error:
             context.log.warning(str(error))
             return dg.SensorResult(skip_reason=str(error))
-        if not found:
-            cursor = json.dumps({"nodes": nodes, **RequestLedger(number=ledger.number).as_json()})
-            return dg.SensorResult(skip_reason="all complete", cursor=cursor)
-        for run_id in cancel_superseded_runs(context.instance, network, chain):
-            context.log.info(f"run {run_id} is canceled: its epochs are asked for elsewhere")
-        under_way = read_under_way(context.instance, network, chain)
         ledger = ledger.settled(
             context.instance, under_way.run_keys, wanted=found, newest=newest, now=time.time()
         )
@@ -99,7 +100,8 @@ def completion_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
             attempts=ledger.attempts,
             limit=RUNS_PER_TICK,
         )
-        register_epochs(context.instance, network, sorted(chosen))
+        if chosen:
+            register_epochs(context.instance, network, chosen)
         key = f"at:{newest}:{ledger.number}"
         requests = [
             epoch_run(

@@ -193,11 +193,12 @@ def _due(
         first_stored=first_stored_epoch(database),
         kept_epochs=head.kept_epochs,
     )
-    stored = stored_epochs(database, first=first, last=head.newest)
-    missing = missing_epochs(first, head.newest, stored)
     for run_id in cancel_superseded_runs(instance, network, chain):
         context.log.info(f"run {run_id} is canceled: its epochs are asked for elsewhere")
+    # Before the tables: what ends in between is stored, and not requested again.
     under_way = read_under_way(instance, network, chain)
+    stored = stored_epochs(database, first=first, last=head.newest)
+    missing = missing_epochs(first, head.newest, stored)
     ledger = cursor.ledger.settled(
         instance, under_way.run_keys, wanted=missing, newest=head.newest, now=time.time()
     )

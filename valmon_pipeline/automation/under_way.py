@@ -1,7 +1,8 @@
 """Epochs that queued and running runs hold, so that no second run is requested for any of them.
 
 A run counts from the moment it is wanted: while a backfill has yet to launch it, while it is
-queued, while it runs, and between a worker's death and Dagster's automatic retry.
+queued, while it runs, between a worker's death and Dagster's automatic retry, and for a minute
+after a batch failed, in which the epochs around the bad ones are requested again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from valmon_pipeline.assets.run_tags import CATCH_UP, COMPLETION, NETWORK_TAG, W
 from valmon_pipeline.dagster_adapter.internals import (
     PARTITION_NAME_TAG,
     RUN_KEY_TAG,
-    WILL_RETRY_TAG,
     BulkActionsFilter,
     BulkActionStatus,
     PartitionBackfill,
@@ -47,6 +47,8 @@ the queued ones."""
 
 RETRY_WAIT: Final = timedelta(minutes=10)
 """A run that Dagster has not retried for so long is not going to be."""
+SPLIT_WAIT: Final = timedelta(minutes=1)
+"""Time to request runs for the stretches of a batch around the epochs that made it fail."""
 _MAKES_WAY: Final = frozenset({CATCH_UP, COMPLETION})
 """Work that is requested again by itself, and so gives way to a run that somebody asked for."""
 
@@ -58,20 +60,26 @@ def belongs_to(run: dg.DagsterRun, network: str) -> bool:
 
 
 def runs_under_way(instance: dg.DagsterInstance, network: str) -> list[dg.DagsterRun]:
-    """Runs of a network's assets that are queued, running, or failed and about to be retried.
+    """Runs of a network's assets that are queued, running, or failed and about to be repeated.
 
     Runs of valmon's jobs carry the network as a tag, runs from the UI select its assets.
     """
+    now = datetime.now(UTC)
     unfinished = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    failed = instance.get_runs(
-        dg.RunsFilter(
-            statuses=[dg.DagsterRunStatus.FAILURE],
-            tags={WILL_RETRY_TAG: "true"},
-            updated_after=datetime.now(UTC) - RETRY_WAIT,
-        )
+    failed = instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - RETRY_WAIT)
     )
-    retried = [run for run in failed if run.is_complete_and_waiting_to_retry]
-    return [run for run in (*unfinished, *retried) if belongs_to(run, network)]
+    repeated = [
+        record.dagster_run
+        for record in failed
+        if record.dagster_run.is_complete_and_waiting_to_retry
+        or (
+            record.start_time is not None
+            and _is_batch(record.dagster_run)
+            and now - record.update_timestamp.replace(tzinfo=UTC) < SPLIT_WAIT
+        )
+    ]
+    return [run for run in (*unfinished, *repeated) if belongs_to(run, network)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +204,11 @@ def cancel_superseded_runs(
     for run_id in superseded:
         instance.run_coordinator.cancel_run(run_id)
     return superseded
+
+
+def _is_batch(run: dg.DagsterRun) -> bool:
+    first, last = run.tags.get(RANGE_START_TAG), run.tags.get(RANGE_END_TAG)
+    return first != last
 
 
 def _of_job_backfill(backfill: PartitionBackfill) -> set[int]:

@@ -20,7 +20,6 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
     PRIORITY_TAG,
     RUN_KEY_TAG,
-    WILL_RETRY_TAG,
 )
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import ListRepositoriesResponse
@@ -32,7 +31,6 @@ __all__ = [
     "PARTITION_NAME_TAG",
     "PRIORITY_TAG",
     "RUN_KEY_TAG",
-    "WILL_RETRY_TAG",
     "BulkActionStatus",
     "BulkActionsFilter",
     "DagsterGrpcClient",

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, WILL_RETRY_TAG
 
 from valmon_pipeline.automation.under_way import UNFINISHED
 from valmon_pipeline.dagster_adapter import internals
@@ -20,7 +20,6 @@ from valmon_pipeline.dagster_adapter.internals import (
     PARTITION_NAME_TAG,
     PRIORITY_TAG,
     RUN_KEY_TAG,
-    WILL_RETRY_TAG,
     BulkActionsFilter,
     BulkActionStatus,
     DagsterGrpcClient,
