@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from valmon_pipeline.deployment import instance_file
 from valmon_pipeline.deployment.instance_file import BEFORE, NAME, bring_up_to_date
 from valmon_pipeline.errors import ConfigurationError
 
-SHIPPED = (Path(__file__).parents[2] / NAME).read_text()
+SHIPPED = Path(instance_file.__file__).with_name(NAME).read_text()
 OURS = yaml.safe_load(SHIPPED)
 LAUNCHER = {"module": "dagster_docker", "class": "DockerRunLauncher", "config": {"image": "valmon"}}
 
