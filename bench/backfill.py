@@ -6,7 +6,7 @@ The replay node is a process of its own, the database an embedded PostgreSQL, bo
 epochs are materialized in three ways, in turns:
 
 * part by part: each epoch is read, computed and stored, one after the other, each part timed;
-* bare: ``EpochMaterializer``, which reads the next epoch while it computes and stores this one;
+* bare: ``EpochLoader``, which reads the next epoch while it computes and stores this one;
 * backfill: the job ``materialize_epochs`` with Dagster's instance in PostgreSQL, as
   ``valmon backfill`` runs it. What it takes longer than the bare run is Dagster's share.
 
@@ -34,7 +34,8 @@ from typing import Final
 
 import dagster as dg
 
-from valmon_pipeline.assets.materialization import network_identity
+from valmon_pipeline.assets.fact_batch import network_identity
+from valmon_pipeline.assets.loading import load_epochs
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.cli.backfill import dagster_ready
 from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
@@ -124,7 +125,7 @@ async def part_by_part(pipeline: Pipeline, epochs: Sequence[int], turn: Turn) ->
 def bare(pipeline: Pipeline, epochs: Sequence[int], turn: Turn) -> None:
     """Materialize the epochs without Dagster."""
     started, cpu = time.perf_counter(), time.process_time()
-    outcome = pipeline.materializer().run(epochs)
+    outcome = load_epochs(pipeline.fact_reader(pipeline.warehouse), epochs)
     turn.bare, turn.bare_cpu = time.perf_counter() - started, time.process_time() - cpu
     if outcome.failures:
         raise SystemExit(f"epochs failed: {outcome.failures}")
@@ -140,7 +141,8 @@ def through_dagster(
     """Materialize the epochs as ``valmon backfill`` does."""
     progress = BackfillProgress()
     started, cpu = time.perf_counter(), time.process_time()
-    Backfill(installation.settings, url, instance, progress).run(epochs)
+    with Backfill(installation.settings, url, instance, progress) as backfill:
+        backfill.run(epochs)
     turn.backfill, turn.backfill_cpu = time.perf_counter() - started, time.process_time() - cpu
     if progress.failures:
         raise SystemExit(f"epochs failed: {progress.failures}")

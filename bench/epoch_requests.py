@@ -3,7 +3,7 @@
     python -m bench.epoch_requests [--epochs 18]
 
 A simulated chain (32 slots an epoch, 10,000 validators of which every hundredth is watched) is
-served by a process of its own, with its whole history, and read by ``EpochMaterializer`` as
+served by a process of its own, with its whole history, and read by ``EpochLoader`` as
 ``valmon backfill`` does, into an embedded PostgreSQL. CPU is that of this process: neither the
 node's nor the server's. The first epoch also asks for what the others share, so both the mean and
 what the epochs after the third take are shown.
@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Final
 
 from bench.network_epoch import SCHEMA, open_client_at
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.fact_batch import EpochReport
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 
 VALIDATORS: Final = 10_000
 FIRST_EPOCH: Final = 3
@@ -82,9 +83,7 @@ def main() -> int:
             migrate.upgrade(server.url(), SCHEMA)
             warehouse = Warehouse(Database(server.url(), SCHEMA))
             started = time.process_time()
-            outcome = EpochMaterializer(open_client_at(url), warehouse, watch).run(
-                epochs, on_stored
-            )
+            outcome = EpochLoader(open_client_at(url), warehouse, watch).run(epochs, on_stored)
             assert not outcome.failures, outcome.failures
             warehouse.database.close()
         finally:

@@ -3,7 +3,7 @@
     python -m bench.network_epoch [--active 1000000] [--watched 1000]
 
 A node of a made-up network (``bench.network_node``), a process of its own, is read over HTTP, and
-the epoch is stored in a new embedded PostgreSQL, by ``EpochMaterializer`` as in live operation:
+the epoch is stored in a new embedded PostgreSQL, by ``EpochLoader`` as in live operation:
 first without the state, then with it (``whole_network: distribution``), then with everybody's rows
 (``full``). CPU is that of this process and of the PostgreSQL server, not the node's. The first
 epoch of each kind warms up. Memory is the peak of this process with its modules so far.
@@ -28,7 +28,7 @@ import numpy as np
 
 from bench.network_node import EPOCH
 from bench.scores import server_cpu_seconds
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.fact_batch import EpochReport
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.beacon.open_client import OpenClient
 from valmon_pipeline.config.watch import Watch
@@ -39,6 +39,7 @@ from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.tile_table import TILES
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 
 ROUNDS: Final = 3
 GOAL_SECONDS: Final = {"off": 6.0, "distribution": 6.0, "full": 20.0}
@@ -77,7 +78,7 @@ def open_client_at(url: str) -> OpenClient:
 def materialize(url: str, warehouse: Warehouse, watch: Watch) -> EpochReport:
     """Read, compute and store the epoch."""
     reports: list[EpochReport] = []
-    materializer = EpochMaterializer(open_client_at(url), warehouse, watch)
+    materializer = EpochLoader(open_client_at(url), warehouse, watch)
     outcome = materializer.run([EPOCH], reports.append)
     assert not outcome.failures, outcome.failures
     return reports[0]

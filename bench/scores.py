@@ -25,7 +25,13 @@ import pandas as pd
 
 from bench.backfill import replay_node
 from valmon_pipeline.assets.label_history import no_labels
-from valmon_pipeline.assets.rescoring import diff, rescore
+from valmon_pipeline.assets.rescoring import diff
+from valmon_pipeline.assets.score_batch import (
+    FACTS_TAKEN,
+    rescore_reason,
+    score_batch,
+    stored_facts,
+)
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.beacon.client import BeaconClient, NodeOptions
 from valmon_pipeline.config.watch import Watch
@@ -77,7 +83,10 @@ def live_epoch(warehouse: Warehouse, epochs: Sequence[int]) -> None:
 
 def rescoring(warehouse: Warehouse, epochs: Sequence[int]) -> None:
     """All scores and group sums again; nothing moves."""
-    rescore(warehouse, epochs)
+    tables = {table: warehouse.read(table, epochs=epochs) for table in FACTS_TAKEN}
+    facts = stored_facts(warehouse, epochs, tables)
+    labels = warehouse.read("validator_labels")
+    warehouse.store(score_batch(facts, labels, reason=rescore_reason()).step)
 
 
 def rescore_diff(warehouse: Warehouse, epochs: Sequence[int]) -> None:

@@ -29,8 +29,9 @@ from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database, driver_connection
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.epoch_partitions import partition_of
-from valmon_pipeline.storage.io_manager import PostgresIOManager
+from valmon_pipeline.storage.io_manager import StepIOManager, StepTable
 from valmon_pipeline.storage.network_identity import NetworkIdentity
+from valmon_pipeline.storage.step_frames import StepFrames
 from valmon_pipeline.storage.warehouse import Warehouse
 
 SCHEMA = "bench"
@@ -93,10 +94,12 @@ def seconds_through_io_manager(warehouse: Warehouse, table: str, frame: pd.DataF
         asset_key=dg.AssetKey(["bench", table]),
         partition_key=key,
         asset_partitions_def=dg.StaticPartitionsDefinition([key]),
+        run_id="bench",
     )
-    manager = PostgresIOManager(warehouse)
+    manager = StepIOManager(warehouse)
     started = time.perf_counter()
-    manager.handle_output(context, frame)
+    step = StepFrames((EPOCH,), {table: frame})
+    manager.handle_output(context, StepTable(step, table))
     return time.perf_counter() - started
 
 

@@ -6,6 +6,7 @@ Errors never contain credentials: node and database addresses are redacted befor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -35,11 +36,23 @@ class ChainChangedError(ChainRuleViolationError):
 
 
 class ContractViolationError(ValmonError):
-    """A frame breaks the contract of ``table`` and must not be stored."""
+    """A frame breaks the contract of ``table`` and must not be stored; ``epochs`` are those of the
+    rows that do, as far as that can be told."""
 
-    def __init__(self, message: str, *, table: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, table: str | None = None, epochs: tuple[int, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.table = table
+        self.epochs = epochs
+
+
+class EpochsFailedError(ValmonError):
+    """Epochs of a batch cannot be materialized; ``reasons`` has one for each of them."""
+
+    def __init__(self, message: str, reasons: Mapping[int, str]) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons)
 
 
 class BeaconApiError(ValmonError):

@@ -10,7 +10,7 @@ tags mean exactly the epochs that were asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Protocol
@@ -21,6 +21,7 @@ from valmon_pipeline.errors import ConfigurationError
 
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
 RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
+PARTITION_TAG: Final = "dagster/partition"
 
 # Seven digits hold every epoch of mainnet for the next hundred years, and padded keys sort as text.
 _KEY_DIGITS: Final = 7
@@ -124,9 +125,39 @@ def contiguous_chunks(
     return sorted(chunks, key=min)
 
 
+def stretches_around(epochs: Sequence[int], bad: Collection[int]) -> list[list[int]]:
+    """What to ask for instead of a batch that failed: the stretches around its ``bad`` epochs.
+
+    Where no epoch is to blame, the batch is halved; of a single epoch nothing is left.
+    """
+    if not any(epoch in bad for epoch in epochs):
+        middle = len(epochs) // 2
+        return [list(epochs[:middle]), list(epochs[middle:])] if middle else []
+    stretches: list[list[int]] = [[]]
+    for epoch in epochs:
+        if epoch in bad:
+            stretches.append([])
+        else:
+            stretches[-1].append(epoch)
+    return [stretch for stretch in stretches if stretch]
+
+
 def range_tags(chunk: Sequence[int]) -> Mapping[str, str]:
     """The run tags that select a chunk made by ``contiguous_chunks``."""
     return {RANGE_START_TAG: epoch_key(chunk[0]), RANGE_END_TAG: epoch_key(chunk[-1])}
+
+
+def epochs_of_run_tags(tags: Mapping[str, str], registered: Sequence[int]) -> list[int]:
+    """The epochs of a run, in the registry's order; none if its tags name no epochs."""
+    first = tags.get(RANGE_START_TAG, tags.get(PARTITION_TAG))
+    last = tags.get(RANGE_END_TAG, first)
+    if first is None or last is None or not (first.isdigit() and last.isdigit()):
+        return []
+    try:
+        start, end = registered.index(int(first)), registered.index(int(last))
+    except ValueError:
+        return []
+    return list(registered[start : end + 1])
 
 
 def day_partitions(first_day: date) -> dg.DailyPartitionsDefinition:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
 from functools import cache, partial
 from typing import Final
 
 from valmon_pipeline.assets.alerts import Alerting
-from valmon_pipeline.assets.epoch_worker import OpenMaterializer
-from valmon_pipeline.assets.materialization import EpochMaterializer
+from valmon_pipeline.assets.batch_size import epochs_per_run
 from valmon_pipeline.assets.resources import NoProgress, Pipeline, Progress
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.breaker_file import BreakerFile
@@ -58,19 +56,6 @@ def pipeline_of(
     def warehouse() -> Warehouse:
         return Warehouse(open_database(settings, database_url(), counts))
 
-    def worker_opener(
-        watch: Watch, *, provisional: bool, correction_reason: str
-    ) -> OpenMaterializer:
-        return partial(
-            _open_worker,
-            settings,
-            database_url(),
-            watch,
-            from_archive=from_archive,
-            provisional=provisional,
-            correction_reason=correction_reason,
-        )
-
     archive = answer_archive(settings)
     if from_archive:
         open_client: OpenClient = _archived_clients(settings)
@@ -92,26 +77,9 @@ def pipeline_of(
         read_watch_list=read_watch_list,
         standing_rules=settings.scoring.rules,
         alerting=Alerting(settings.alerts.alert_rules, notifier_of(settings)),
-        processes=settings.backfill.process_count,
-        worker_opener=worker_opener,
         count_store=CountStore(counts),
         probe_seconds=settings.failover.probe_seconds,
-    )
-
-
-def _open_worker(
-    settings: Settings,
-    database_url: str,
-    watch: Watch,
-    *,
-    from_archive: bool,
-    provisional: bool,
-    correction_reason: str,
-) -> EpochMaterializer:
-    """The materializer of one of several processes, called in that process."""
-    pipeline = pipeline_of(settings, lambda: database_url, from_archive=from_archive)
-    return replace(pipeline, watch=watch).materializer_alone(
-        provisional=provisional, correction_reason=correction_reason
+        epochs_per_run=epochs_per_run(settings),
     )
 
 

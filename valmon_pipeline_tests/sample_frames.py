@@ -46,6 +46,8 @@ def sample_frame(table: str, epoch: int = 7, rows: int = 20, seed: int = 1) -> p
         columns["node"] = [f"node {row:04d}" for row in range(rows)]
     if "check_name" in columns:
         columns["check_name"] = [f"check {row:04d}" for row in range(rows)]
+    if table == "network_epochs":
+        columns["formula_version"] = np.ones(rows, dtype=np.int64)  # it is stored with its scores
     if table in _RELATED:
         _RELATED[table](columns, rows)
     return conform(table, columns)

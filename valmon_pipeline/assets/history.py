@@ -11,7 +11,8 @@ from typing import Final
 
 import dagster as dg
 
-from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
+from valmon_pipeline.assets.asset_graph import EPOCH_TABLES, asset_key
+from valmon_pipeline.assets.loading import load_epochs
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.partitions import day_partitions, epochs_of_day
@@ -34,7 +35,7 @@ def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:
         kinds={"postgres"},
         description=(
             "History by UTC day: materializing a day stores every epoch whose first slot starts in "
-            f"it, in the tables {', '.join(STEP_ASSETS)}. Epochs that are not final yet are left "
+            f"it, in the tables {', '.join(EPOCH_TABLES)}. Epochs that are not final yet are left "
             "out and the day is marked as not complete."
         ),
     )
@@ -48,12 +49,15 @@ def history_asset(network: str, first_day: date) -> dg.AssetsDefinition:
                 + (f"none of {due.start}..{due.stop - 1} is final" if due else "none starts in it"),
                 allow_retries=False,
             )
-        outcome = pipeline.materializer().run(
+        outcome = load_epochs(
+            pipeline.fact_reader(pipeline.warehouse),
             final,
+            batch_epochs=pipeline.epochs_per_run,
             on_stored=lambda report: context.log.info(f"epoch {report.epoch} stored"),
-            on_failed=lambda epoch, reason: context.log.error(f"epoch {epoch} failed: {reason}"),
         )
-        made = make_due_standings(pipeline.warehouse, pipeline.standing_rules, first=outcome.stored)
+        for epoch, reason in sorted(outcome.failures.items()):
+            context.log.error(f"epoch {epoch} failed: {reason}")
+        made = make_due_standings(pipeline.warehouse, pipeline.standing_rules)
         pipeline.store_counts()
         if outcome.failures:
             raise dg.Failure(

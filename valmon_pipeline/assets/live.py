@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from valmon_pipeline.assets.fact_batch import network_identity
 from valmon_pipeline.assets.live_frames import (
     Event,
     chain_head_frame,
@@ -26,7 +27,6 @@ from valmon_pipeline.assets.live_frames import (
     proposal_events,
     status_events,
 )
-from valmon_pipeline.assets.materialization import network_identity
 from valmon_pipeline.beacon.captured_answers import AnswerStore
 from valmon_pipeline.beacon.connection import deadline
 from valmon_pipeline.beacon.open_client import OpenClient

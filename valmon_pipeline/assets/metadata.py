@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import dagster as dg
@@ -21,14 +21,17 @@ _GROUPS_SHOWN: Final = 50
 Metadata = dict[str, Any]
 
 
-def describe_epoch(tables: Mapping[str, pd.DataFrame]) -> dict[str, Metadata]:
-    """What there is to say of each table of an epoch, from the frames of all of them."""
+def describe_epoch(
+    tables: Mapping[str, pd.DataFrame], described: Collection[str] | None = None
+) -> dict[str, Metadata]:
+    """Metadata of each table of an epoch, or of those ``described``, from the frames of all."""
     return {
         table: {
             "dagster/partition_row_count": len(frame),
             **(describe(frame, tables) if (describe := _DESCRIPTIONS.get(table)) else {}),
         }
         for table, frame in tables.items()
+        if described is None or table in described
     }
 
 
@@ -246,9 +249,8 @@ def _percent(share: Any) -> str:
     return "–" if pd.isna(share) else f"{share:.2%}"
 
 
-def standings_metadata(frame: pd.DataFrame, corrections: int) -> Metadata:
-    """Metadata of the standings made for one epoch, ``corrections`` of whose final values
-    changed."""
+def standings_metadata(frame: pd.DataFrame) -> Metadata:
+    """Metadata of the standings of one epoch."""
     score = frame["time_weighted_score"].to_numpy(np.float64)
     health = frame["health"].to_numpy(dtype=object)
     known = ~np.isnan(score)
@@ -264,7 +266,6 @@ def standings_metadata(frame: pd.DataFrame, corrections: int) -> Metadata:
         "dagster/partition_row_count": len(frame),
         **{verdict.value: int((health == verdict.value).sum()) for verdict in Health},
         "longest_missed_streak": int(frame["missed_streak"].max()) if len(frame) else 0,
-        "corrections": corrections,
         "by_score": dg.MetadataValue.md(
             stacked_bars(
                 "Validators by time-weighted score",

@@ -8,8 +8,8 @@ import dagster as dg
 import pandas as pd
 
 from valmon_pipeline.assets.asset_graph import asset_key
+from valmon_pipeline.assets.fact_batch import network_identity
 from valmon_pipeline.assets.label_history import merge_labels
-from valmon_pipeline.assets.materialization import network_identity
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.beacon.answer_keeper import AnswerKeeper
 from valmon_pipeline.beacon.subject import VALIDATORS_SUBJECT, asking_about
@@ -42,7 +42,7 @@ def registry_assets(network: str) -> dg.AssetsDefinition:
         name="registry",
         outs={
             "validators": dg.AssetOut.from_spec(
-                spec("validators"), io_manager_key="warehouse", dagster_type=dg.Any
+                spec("validators"), io_manager_key="frames", dagster_type=dg.Any
             ),
             # Stored by the step itself: new labels are merged with those that are stored.
             "validator_labels": dg.AssetOut.from_spec(

@@ -16,6 +16,11 @@ WORK_TAG: Final = "valmon/work"
 NETWORK_TAG: Final = "valmon/network"
 """The network of the run's epochs: an instance can hold several."""
 
+SPLIT_TAG: Final = "valmon/split_from"
+"""The run of which this one has a stretch of epochs, since others of its batch failed."""
+
+KEPT_TAGS: Final = frozenset({PROVISIONAL_TAG, REASON_TAG, WORK_TAG, NETWORK_TAG})
+"""Tags that a run has in common with the run it is split from."""
 LIVE: Final = "live"
 """The newest epoch, as soon as its window has closed."""
 

@@ -1,19 +1,20 @@
-"""Making the standings that are due, from stored facts.
+"""The step ``standings`` without Dagster: the standings that are due, from stored facts.
 
-Every due epoch is made by itself, in a transaction of its own that also takes it off the list
-``standings_due``. What a killed process leaves on the list, the next one makes. In memory are the
-window (see ``StandingsWindow``) and about ``ROWS_AT_ONCE`` rows of each table that is read.
+Storing standings takes their epochs off the list ``standings_due``, in the same transaction. What
+a killed process leaves on the list, the next one makes. In memory are the window (see
+``StandingsWindow``) and about ``ROWS_AT_ONCE`` rows of each table that is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from valmon_pipeline.assets.metadata import Metadata, standings_metadata
 from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.errors import ContractViolationError, StorageError
 from valmon_pipeline.frames.conform import conform
@@ -28,10 +29,8 @@ from valmon_pipeline.scoring.standings import (
     duty_results,
     epoch_score,
 )
-from valmon_pipeline.storage.finality import stored_epochs
-from valmon_pipeline.storage.queries.incomplete_epochs import missing_facts
-from valmon_pipeline.storage.standings_due import DueStandings, due_standings, spread_marks
-from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline.storage.standings_due import STANDINGS, DueStandings
+from valmon_pipeline.storage.step_frames import StandingStep, StepStore, StoredStep
 
 ROWS_AT_ONCE: Final = 500_000
 
@@ -41,76 +40,101 @@ _SLASHED: Final = ("active_slashed", "exited_slashed")
 
 
 @dataclass(frozen=True, slots=True)
-class MadeStandings:
-    """The standings of an epoch as they were stored; ``corrections`` counts final values that
-    changed."""
+class StandingBatch:
+    """Standings that were computed: the step to store, and what there is to say of its epochs."""
 
-    epoch: int
-    frame: pd.DataFrame
-    corrections: int
+    step: StandingStep
+    described: Mapping[int, Metadata]
 
 
 @dataclass(slots=True)
 class StandingsOutcome:
-    """The epochs whose standings were made, and those whose frame was refused, with the reason.
+    """The epochs whose standings were stored, and those whose frame was refused, with the reason.
 
-    ``corrections`` counts the values of final rows that changed.
+    ``described`` has the metadata of the former, ``corrections`` counts the values of final rows
+    that changed.
     """
 
-    made: set[int] = field(default_factory=set)
+    described: dict[int, Metadata] = field(default_factory=dict)
     corrections: int = 0
     failures: dict[int, str] = field(default_factory=dict)
 
+    @property
+    def made(self) -> set[int]:
+        """The epochs whose standings were stored."""
+        return set(self.described)
+
 
 def make_due_standings(
-    warehouse: Warehouse,
+    store: StepStore,
     rules: StandingRules,
-    on_made: Callable[[MadeStandings], None] = lambda made: None,
     *,
-    first: Collection[int] = (),
+    but: Collection[int] = (),
     rows_at_once: int = ROWS_AT_ONCE,
+    on_stored: Callable[[StoredStep], None] = lambda stored: None,
 ) -> StandingsOutcome:
-    """Make the standings of all epochs that are due, ascending, until none is left.
+    """Make and store the standings of all epochs that are due, ascending, until none is left;
+    except those of ``but``.
 
-    Those of ``first`` come before all others: what happens now need not wait for a long list. An
-    epoch whose frame breaks its contract stays on the list, and the others are made.
+    An epoch whose frame breaks its contract stays on the list, and the others are made.
 
     Raises:
         StorageError: the database is away or refuses; what was made stays.
     """
     outcome = StandingsOutcome()
     while True:
-        spread_marks(warehouse.database, rules.window_epochs)
-        listed = due_standings(warehouse.database)
-        due = [one for one in listed if one.epoch not in outcome.failures]
+        skipped = {*outcome.failures, *but}
+        listed = store.due_standings(rules.window_epochs)
+        due = [one for one in listed if one.epoch not in skipped]
         if not due:
             return outcome
-        # One sweep over neighbours reads each epoch of their windows once.
-        urgent = [one for one in due if one.epoch in first]
-        for one, frame in _swept(warehouse, rules, urgent or due, rows_at_once):
+        for batch in standing_batches(store, rules, due, rows_at_once=rows_at_once):
             try:
-                corrections = warehouse.replace_standings(one, frame)
+                stored = store.store(batch.step)
             except ContractViolationError as error:
-                outcome.failures[one.epoch] = str(error)
+                outcome.failures |= dict.fromkeys(error.epochs or batch.step.epochs, str(error))
                 continue
-            # None: somebody else has made them, or they are listed anew and come in the next round.
-            if corrections is not None:
-                outcome.made.add(one.epoch)
-                outcome.corrections += corrections
-                on_made(MadeStandings(one.epoch, frame, corrections))
+            # The others were made by somebody else, or are listed again: the next round has them.
+            outcome.described |= {epoch: batch.described[epoch] for epoch in stored.epochs}
+            outcome.corrections += stored.corrections
+            on_stored(stored)
 
 
-def _swept(
-    warehouse: Warehouse, rules: StandingRules, due: Sequence[DueStandings], rows_at_once: int
-) -> Iterator[tuple[DueStandings, pd.DataFrame]]:
+def standing_batches(
+    store: StepStore,
+    rules: StandingRules,
+    due: Sequence[DueStandings],
+    *,
+    rows_at_once: int = ROWS_AT_ONCE,
+    on_stored: Callable[[StoredStep], None] = lambda stored: None,
+) -> Iterator[StandingBatch]:
+    """The standings of ``due`` epochs (ascending), in batches of about ``rows_at_once`` rows.
+
+    One sweep over neighbours reads each epoch of their windows once.
+    """
     epochs = [one.epoch for one in due]
-    return zip(
-        due, standings_frames(warehouse, rules, epochs, rows_at_once=rows_at_once), strict=True
-    )
+    frames = standings_frames(store, rules, epochs, rows_at_once=rows_at_once)
+    batch: dict[int, pd.DataFrame] = {}
+    by_epoch = {one.epoch: one for one in due}
+    rows = 0
+    for epoch, frame in zip(epochs, frames, strict=True):
+        batch[epoch] = frame
+        rows += len(frame)
+        if rows >= rows_at_once or epoch == epochs[-1]:
+            yield StandingBatch(
+                StandingStep(
+                    tuple(batch),
+                    {STANDINGS: pd.concat(batch.values(), ignore_index=True)},
+                    on_stored=on_stored,
+                    due={one: by_epoch[one] for one in batch},
+                ),
+                {one: standings_metadata(made) for one, made in batch.items()},
+            )
+            batch, rows = {}, 0
 
 
 def standings_frames(
-    warehouse: Warehouse,
+    store: StepStore,
     rules: StandingRules,
     epochs: Sequence[int],
     facts: Callable[[Sequence[int]], Iterator[EpochFacts]] | None = None,
@@ -121,8 +145,8 @@ def standings_frames(
 
     ``facts`` gives the facts of epochs, ascending; by default they are read as they are stored.
     """
-    reader = StoredFacts(warehouse, rows_at_once)
-    in_windows = _in_windows(warehouse, rules, epochs)
+    reader = StoredFacts(store, rows_at_once)
+    in_windows = _in_windows(store, rules, epochs)
     ahead = (facts or reader.facts)(in_windows)
     window = StandingsWindow(rules)
     for epoch, leak, snapshot in reader.snapshots(epochs):
@@ -208,44 +232,53 @@ OUTCOME_COLUMNS: Final = (
 )
 
 
+STANDINGS_TAKE: Final[Mapping[str, tuple[str, ...]]] = {
+    "effectiveness_scores": SCORE_COLUMNS,
+    "attestation_outcomes": OUTCOME_COLUMNS,
+    "validator_snapshots": ("epoch", "slot", "validator_index", "status"),
+    "network_epochs": ("epoch", "leak"),
+}
+"""The tables that standings are made from, and the columns of them that are read."""
+
+
 class StoredFacts:
     """Reads what standings are made from, some epochs at a time, as it is asked for."""
 
-    def __init__(self, warehouse: Warehouse, rows_at_once: int = ROWS_AT_ONCE) -> None:
-        self._warehouse = warehouse
+    def __init__(self, store: StepStore, rows_at_once: int = ROWS_AT_ONCE) -> None:
+        self._store = store
         self._rows_at_once = rows_at_once
 
     def facts(self, epochs: Sequence[int]) -> Iterator[EpochFacts]:
         """The facts of stored epochs, in their order (ascending)."""
         for piece in self._pieces(epochs):
-            read = self._warehouse.read
+            read = self._store.read
             scores = _by_epoch(
                 read("effectiveness_scores", epochs=piece, columns=SCORE_COLUMNS), piece
             )
             outcomes = _by_epoch(
                 read("attestation_outcomes", epochs=piece, columns=OUTCOME_COLUMNS), piece
             )
-            missing = missing_facts(self._warehouse.database, piece)
+            unknown = self._store.unknown_committees(list(piece))
             for epoch, of_scores, of_outcomes in zip(piece, scores, outcomes, strict=True):
-                known = "committees" not in missing.get(epoch, ()) or len(of_outcomes) > 0
+                known = epoch not in unknown or len(of_outcomes) > 0
                 yield epoch_facts(epoch, of_scores, of_outcomes, duties_known=known)
 
     def snapshots(self, epochs: Sequence[int]) -> Iterator[tuple[int, bool, pd.DataFrame]]:
         """Each epoch with whether it was in a leak, and the watched validators' status at its
         end."""
-        network = self._warehouse.network()
+        network = self._store.network()
         assert network is not None
         for piece in self._pieces(epochs):
-            network_epochs = self._warehouse.read(
-                "network_epochs", epochs=piece, columns=["epoch", "leak"]
+            network_epochs = self._store.read(
+                "network_epochs", epochs=piece, columns=STANDINGS_TAKE["network_epochs"]
             )
             # Whether there was one may be unknown (NULL).
             leaks = set(network_epochs.loc[network_epochs["leak"].eq(True), "epoch"])
-            snapshots = self._warehouse.read(
+            snapshots = self._store.read(
                 "validator_snapshots",
                 epochs=piece,
                 slots=[(epoch + 1) * network.slots_per_epoch for epoch in piece],
-                columns=["epoch", "slot", "validator_index", "status"],
+                columns=STANDINGS_TAKE["validator_snapshots"],
             )
             # The end of one epoch is the beginning of the next, which has its own rows of it.
             at_end = snapshots["slot"] == (snapshots["epoch"] + 1) * network.slots_per_epoch
@@ -258,19 +291,19 @@ class StoredFacts:
         if not epochs:
             return
         # Not by the rows of an epoch: one that lacks its facts has few, its neighbours may not.
-        watched = self._warehouse.read("validators", columns=["validator_index"])
+        watched = self._store.read("validators", columns=["validator_index"])
         length = max(1, self._rows_at_once // max(1, len(watched)))
         for first in range(0, len(epochs), length):
             yield epochs[first : first + length]
 
 
-def _in_windows(warehouse: Warehouse, rules: StandingRules, epochs: Sequence[int]) -> Sequence[int]:
+def _in_windows(store: StepStore, rules: StandingRules, epochs: Sequence[int]) -> Sequence[int]:
     """The stored epochs that are in the window of one of ``epochs``, ascending."""
     if not epochs:
         return []
     ends = np.asarray(epochs, dtype=np.int64)
     stored = np.array(
-        stored_epochs(warehouse.database, first=rules.first_epoch(epochs[0]), last=epochs[-1]),
+        store.scored_epochs(rules.first_epoch(epochs[0]), epochs[-1]),
         dtype=np.int64,
     )
     gone = np.setdiff1d(ends, stored)

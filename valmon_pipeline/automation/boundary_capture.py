@@ -54,5 +54,5 @@ class BoundaryWatch:
                 f"what the node knows of epoch {head_epoch} did not come within "
                 f"{CAPTURE_SECONDS:g} s; asked again in the next tick"
             ) from None
-        pipeline.captured_answers.keep(report.answers)
+        pipeline.warehouse.captured_answers().keep(report.answers)
         return report

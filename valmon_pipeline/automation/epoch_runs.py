@@ -8,7 +8,6 @@ from typing import Final
 import dagster as dg
 from dagster import MAX_RUNTIME_SECONDS_TAG
 
-from valmon_pipeline.assets.materialization import EPOCH_DEADLINE_SECONDS
 from valmon_pipeline.assets.run_tags import (
     CATCH_UP,
     COMPLETION,
@@ -27,6 +26,7 @@ from valmon_pipeline.partitions import (
     epoch_key,
     range_tags,
 )
+from valmon_pipeline.reading.batch_reader import EPOCH_DEADLINE_SECONDS
 
 _PRIORITY: Final[Mapping[str, str]] = {
     LIVE: "10",
@@ -48,15 +48,15 @@ def epoch_run(network: str, epoch: int, work: str, run_key: str, reason: str) ->
 
 
 def catch_up_runs(
-    network: str, registered: Sequence[int], epochs: Iterable[int], key: str
+    network: str, registered: Sequence[int], epochs: Iterable[int], key: str, *, longest: int
 ) -> Iterator[dg.RunRequest]:
-    """Runs for older epochs: as few as there are stretches of neighbours, oldest first.
+    """Runs for older epochs: as few as there are stretches of neighbours, oldest first, each of at
+    most ``longest`` epochs.
 
     ``registered`` are the registered epochs in the registry's order. ``key`` ends the run keys: it
     tells a request made again from one that Dagster repeats.
     """
-    epochs = list(epochs)
-    for chunk in contiguous_chunks(registered, epochs, max(1, len(epochs))):
+    for chunk in contiguous_chunks(registered, epochs, longest):
         for stretch in _consecutive(chunk):
             yield dg.RunRequest(
                 run_key=f"epochs:{network}:{stretch[0]}..{stretch[-1]}:{key}",

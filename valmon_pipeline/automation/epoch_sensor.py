@@ -16,6 +16,7 @@ from typing import Any, Final
 import dagster as dg
 
 from valmon_pipeline.assets.alerts import epoch_at
+from valmon_pipeline.assets.batch_size import epochs_per_run
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.run_tags import LIVE
 from valmon_pipeline.automation.abandoned_runs import fail_abandoned_runs
@@ -123,7 +124,7 @@ def epoch_sensor(settings: Settings, job_name: str) -> dg.SensorDefinition:
         except ValmonError as error:
             return dg.SensorResult(skip_reason=reasons.note(error, context.log))
         reasons.all_is_well()
-        requests = _requests(context.instance, network, head.newest, due)
+        requests = _requests(context.instance, settings, head.newest, due)
         ledger = due.ledger.with_requests(requests, time.time())
         after = str(_Cursor(head.newest, due.missing == 0, ledger))
         if requests:
@@ -214,10 +215,10 @@ def _due(
 
 
 def _requests(
-    instance: dg.DagsterInstance, network: str, newest: int, due: _Due
+    instance: dg.DagsterInstance, settings: Settings, newest: int, due: _Due
 ) -> list[dg.RunRequest]:
     """Runs for a plan, the newest epoch's first; their keys are registered, ascending."""
-    plan = due.plan
+    plan, network = due.plan, settings.network
     if plan.newest is None and not plan.older:
         return []
     register_epochs(instance, network, range(due.first, newest + 1))
@@ -228,5 +229,6 @@ def _requests(
         requests.append(epoch_run(network, plan.newest, LIVE, run_key, "window closed"))
     if plan.older:
         registered = registered_epochs(instance, network)
-        requests.extend(catch_up_runs(network, registered, plan.older, key))
+        longest = epochs_per_run(settings)
+        requests.extend(catch_up_runs(network, registered, plan.older, key, longest=longest))
     return requests

@@ -50,7 +50,7 @@ class _Watching:
             lambda: pipeline.warehouse,
             pipeline.watch,
             polling_interval_slots,
-            open_captured=lambda: pipeline.captured_answers,
+            open_captured=lambda: pipeline.warehouse.captured_answers(),
         )
         self._epoch: int | None = None
 

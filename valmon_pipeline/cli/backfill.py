@@ -30,8 +30,8 @@ from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.deployment.databases import running_databases
 from valmon_pipeline.deployment.demo_node import node_to_ask
 from valmon_pipeline.deployment.environment import (
-    apply_environment,
     dagster_environment,
+    environment,
     prepare_dagster_home,
 )
 from valmon_pipeline.deployment.installation import Installation
@@ -84,7 +84,7 @@ def dagster_ready(installation: Installation) -> Iterator[tuple[str, dg.DagsterI
             urls = stack.enter_context(running_databases(installation))
         with working_on("Opening Dagster's instance"):
             prepare_dagster_home(installation, mention)
-            apply_environment(dagster_environment(installation, urls))
+            stack.enter_context(environment(dagster_environment(installation, urls)))
             instance = stack.enter_context(dg.DagsterInstance.get())
         yield urls.tables, instance
 
@@ -102,10 +102,12 @@ def run_epochs(
     Raises:
         PartitionsFailedError: some epochs failed; with the reason for each.
     """
-    with _progress_bar(len(epochs)) as progress:
-        runner = Backfill(
+    with (
+        _progress_bar(len(epochs)) as progress,
+        Backfill(
             installation.settings, database_url, instance, progress, from_archive=from_archive
-        )
+        ) as runner,
+    ):
         runner.refresh_validators()
         runner.run(epochs)
     say(f"{len(progress.stored_epochs)} of {len(epochs)} epochs stored")
@@ -136,17 +138,16 @@ def _progress_bar(total: int) -> Iterator[BackfillProgress]:
     with bar if errors.is_terminal else nullcontext():
         task = bar.add_task("Materializing", total=total, failed="")
 
+        told = [0]
+
         def show() -> None:
             failed = len(progress.failures)
-            bar.update(
-                task,
-                completed=len(progress.stored_epochs) + failed,
-                failed=f"{failed} failed" if failed else "",
-            )
-            done = len(progress.stored_epochs) + failed
-            if not errors.is_terminal and (done % 10 == 0 or done == total):
+            done = len(progress.read_epochs.union(progress.failures))
+            bar.update(task, completed=done, failed=f"{failed} failed" if failed else "")
+            if not errors.is_terminal and done > told[0] and (done % 10 == 0 or done == total):
                 mention(f"{done} of {total} epochs")
+                told[0] = done
 
         progress.on_change = show
-        progress.on_interrupt = lambda: mention("Stopping: the run records what it has stored …")
+        progress.on_interrupt = lambda: mention("Stopping: epochs of finished runs stay stored …")
         yield progress

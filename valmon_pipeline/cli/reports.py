@@ -34,14 +34,15 @@ from valmon_pipeline.cli.provenance import (
 )
 from valmon_pipeline.deployment.databases import running_databases
 from valmon_pipeline.deployment.environment import (
-    apply_environment,
     dagster_environment,
+    environment,
     prepare_dagster_home,
 )
 from valmon_pipeline.deployment.installation import Installation
 from valmon_pipeline.deployment.up_state import running_up
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.partitions import EpochRange
+from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 from valmon_pipeline.scoring.miss_causes import MissCause
 from valmon_pipeline.storage.chain_head import ChainHead, read_chain_head
 from valmon_pipeline.storage.queries import (
@@ -55,6 +56,7 @@ from valmon_pipeline.storage.queries import (
     stored_epochs,
     validator_history,
 )
+from valmon_pipeline.storage.queries.stale_scores import stale_epochs
 from valmon_pipeline.storage.warehouse import Warehouse
 
 _MISSING: Final = "–"
@@ -86,6 +88,7 @@ def status(
     with opened_warehouse(installation) as warehouse:
         stored = storage_status(warehouse)
         incomplete = incompleteness(warehouse.database)
+        stale = stale_epochs(warehouse)
         head = read_chain_head(warehouse, datetime.now(UTC))
         address = warehouse.database.address
     failure = None if stored.epoch_count else _last_failure(installation)
@@ -98,6 +101,7 @@ def status(
                 "head": head,
                 "stored": stored,
                 "incomplete": incomplete,
+                "stale_scores": stale,
                 "last_failure": failure,
             }
         )
@@ -117,6 +121,11 @@ def status(
     )
     for line in incomplete_lines(incomplete):
         say(line)
+    if stale:
+        say(
+            f"stale     {len(stale)} epochs ({stale[0]}..{stale[-1]}) lack scores of formula "
+            f"version {FORMULA_VERSION}: `valmon rescore --stale`"
+        )
     table = _table("table", _right("rows"), _right("size"))
     for row in stored.tables:
         rows = f"{'≈ ' if row.rows_estimated else ''}{row.rows:,}"
@@ -224,8 +233,10 @@ def _last_failure(installation: Installation) -> FailedRun | None:
     """The last run that failed, as Dagster recorded it."""
     with running_databases(installation) as urls:
         prepare_dagster_home(installation, mention)
-        apply_environment(dagster_environment(installation, urls))
-        with dg.DagsterInstance.get() as instance:
+        with (
+            environment(dagster_environment(installation, urls)),
+            dg.DagsterInstance.get() as instance,
+        ):
             return last_failed_run(instance, installation.settings.network)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from itertools import groupby
 from operator import attrgetter
 from typing import Annotated
@@ -11,14 +12,8 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from valmon_pipeline.assets.rescoring import (
-    diff,
-    rescore,
-    rescore_reason,
-    stored_in,
-    sum_up_days_again,
-)
-from valmon_pipeline.assets.standings import make_due_standings
+from valmon_pipeline.assets.rescoring import diff, stored_in, sum_up_days_again
+from valmon_pipeline.assets.score_batch import rescore_reason
 from valmon_pipeline.cli.application import (
     ConfigOption,
     JsonOption,
@@ -29,18 +24,28 @@ from valmon_pipeline.cli.application import (
     say,
     working_on,
 )
+from valmon_pipeline.cli.backfill import dagster_ready
 from valmon_pipeline.cli.opened_warehouse import opened_warehouse
+from valmon_pipeline.definitions import RESCORE_EPOCHS
+from valmon_pipeline.deployment.backfill import Backfill, BackfillProgress
 from valmon_pipeline.errors import PartitionsFailedError
 from valmon_pipeline.partitions import EpochRange
+from valmon_pipeline.pipeline import open_database
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.moves import ColumnMoves
+from valmon_pipeline.storage.queries.stale_scores import stale_epochs
 from valmon_pipeline.storage.warehouse import Warehouse
 
 
 @app.command("rescore")
 def rescore_command(
-    epochs: Annotated[str, typer.Argument(help="FIRST..LAST, both included, e.g. 5..200.")],
+    epochs: Annotated[
+        str | None, typer.Argument(help="FIRST..LAST, both included, e.g. 5..200.")
+    ] = None,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="The epochs whose scores are of other formulas.")
+    ] = False,
     only_diff: Annotated[
         bool, typer.Option("--diff", help="Store nothing: tell which values would move.")
     ] = False,
@@ -53,50 +58,67 @@ def rescore_command(
     No node is asked. Epochs that are not stored are left out. Final values that move are entered in
     the table corrections.
     """
-    wanted = EpochRange.parse(epochs)
+    if (epochs is None) != stale:
+        raise typer.BadParameter("name a range of epochs, e.g. 5..200, or --stale")
+    wanted = None if epochs is None else EpochRange.parse(epochs)
     installation = load(config)
     rules = installation.settings.scoring.rules
-    with opened_warehouse(installation) as warehouse:
-        stored = stored_in(warehouse, wanted.first, wanted.last)
-        if only_diff:
+    if only_diff:
+        with opened_warehouse(installation) as warehouse:
+            stored = _chosen(warehouse, wanted)
             _tell_moves(warehouse, rules, stored, as_json=as_json)
-        else:
-            _rescore(warehouse, rules, stored, as_json=as_json)
+        return
+    progress = BackfillProgress()
+    with dagster_ready(installation) as (database_url, instance):
+        warehouse = Warehouse(open_database(installation.settings, database_url))
+        try:
+            stored = _chosen(warehouse, wanted)
+            with (
+                working_on(f"Rescoring {len(stored)} epochs"),
+                Backfill(installation.settings, database_url, instance, progress) as runner,
+            ):
+                runner.run(stored, RESCORE_EPOCHS)
+            with working_on("Summing up days again"):
+                days = sum_up_days_again(warehouse, sorted(progress.stored_epochs))
+        finally:
+            warehouse.database.close()
+    _report(progress, days, as_json=as_json)
 
 
-def _rescore(
-    warehouse: Warehouse, rules: StandingRules, epochs: Sequence[int], *, as_json: bool
-) -> None:
-    with working_on(f"Rescoring {len(epochs)} epochs"):
-        rescored = rescore(warehouse, epochs)
-    with working_on("Making the standings that rest on them"):
-        made = make_due_standings(warehouse, rules)
-    with working_on("Summing up days again"):
-        days = sum_up_days_again(warehouse, rescored.epochs)
+def _chosen(warehouse: Warehouse, wanted: EpochRange | None) -> list[int]:
+    """The stored epochs of a range; those whose scores are stale without one."""
+    if wanted is not None:
+        return stored_in(warehouse, wanted.first, wanted.last)
+    return stale_epochs(warehouse)
+
+
+def _report(progress: BackfillProgress, days: Mapping[date, str | None], *, as_json: bool) -> None:
+    epochs = progress.stored_epochs
     if as_json:
         print_json(
             {
                 "formula_version": FORMULA_VERSION,
-                "epochs": len(rescored.epochs),
-                "first_epoch": min(rescored.epochs, default=None),
-                "last_epoch": max(rescored.epochs, default=None),
-                "corrections": rescored.corrections + made.corrections,
-                "standings": len(made.made),
+                "epochs": len(epochs),
+                "first_epoch": min(epochs, default=None),
+                "last_epoch": max(epochs, default=None),
+                "corrections": progress.corrections,
+                "standings": len(progress.standings),
                 "days": {day.isoformat(): why for day, why in sorted(days.items())},
             }
         )
     else:
         say(
-            f"{len(rescored.epochs)} epochs {rescore_reason()}, standings of {len(made.made)} made "
+            f"{len(epochs)} epochs {rescore_reason()}, standings of {len(progress.standings)} made "
             f"again, {sum(why is None for why in days.values())} days summed up again"
         )
-        say(f"{rescored.corrections + made.corrections:,} values moved: see the table corrections")
+        say(f"{progress.corrections:,} values moved: see the table corrections")
         for day, why in sorted(days.items()):
             if why is not None:
                 say(f"{day} is kept as it is summed up: {why}")
-    if made.failures:
-        reasons = "\n".join(f"epoch {epoch}: {why}" for epoch, why in sorted(made.failures.items()))
-        raise PartitionsFailedError(f"standings that break their contract:\n{reasons}")
+    if progress.failures:
+        failures = sorted(progress.failures.items())
+        reasons = "\n".join(f"epoch {epoch}: {why}" for epoch, why in failures)
+        raise PartitionsFailedError(f"{len(failures)} epochs failed:\n{reasons}")
 
 
 def _tell_moves(

@@ -176,8 +176,10 @@ def _wanted_epochs(
         recorded = Recording.load(RECORDING_PATH).epochs
         candidates = range(recorded.start, recorded.stop)
     else:
-        backfill = Backfill(installation.settings, database_url, instance, BackfillProgress())
-        newest = backfill.newest_epoch()
+        with Backfill(
+            installation.settings, database_url, instance, BackfillProgress()
+        ) as backfill:
+            newest = backfill.newest_epoch()
         candidates = range(max(0, newest - RECENT_EPOCHS + 1), newest + 1)
     stored = set(stored_epochs(warehouse))
     return [epoch for epoch in candidates if epoch not in stored]

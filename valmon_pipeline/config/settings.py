@@ -146,29 +146,18 @@ class DatabaseSettings(Section):
     )
 
 
-_MOST_PROCESSES: Final = 4
-
-
 class BackfillSettings(Section):
     """How history is loaded."""
 
     max_epochs_per_run: Annotated[int, WholeNumber(1, 10_000)] = Field(
-        225, description="Epochs that one Dagster run of a backfill materializes."
+        64,
+        description="Epochs that one Dagster run of a backfill takes at most; fewer if many "
+        "validators are watched. A run holds them in memory together.",
     )
-    processes: Annotated[int, WholeNumber(0, 64)] = Field(
-        0,
-        description="Processes that share the epochs of a long run (from 32 epochs each). Each "
-        "needs about 250 MB. 0: as many as there are "
-        "cores, but at most 4.",
-    )
-
-    @property
-    def process_count(self) -> int:
-        """``processes``, as a number of processes."""
-        return self.processes or min(_MOST_PROCESSES, os.cpu_count() or 1)
 
 
 _FOR_LIVE_RUNS: Final = 2
+_MOST_PROCESSES: Final = 4
 
 
 class RunSettings(Section):

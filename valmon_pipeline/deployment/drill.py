@@ -24,6 +24,7 @@ from valmon_pipeline.assets.alert_checks import alert_check_events
 from valmon_pipeline.assets.alerts import Alerting, AlertsOutcome
 from valmon_pipeline.assets.label_history import merge_labels
 from valmon_pipeline.assets.live import LiveFollower
+from valmon_pipeline.assets.loading import load_epochs
 from valmon_pipeline.assets.registry import label_rows, read_watched
 from valmon_pipeline.assets.resources import Pipeline
 from valmon_pipeline.assets.standings import make_due_standings
@@ -259,7 +260,7 @@ class _Drill:
         epochs = [*range(self._next_epoch, newest + 1)]
         if not epochs:
             return
-        stored = pipeline.materializer(provisional=True).run(epochs)
+        stored = load_epochs(pipeline.fact_reader(pipeline.warehouse, provisional=True), epochs)
         if stored.failures:
             raise PartitionsFailedError(f"epochs failed in the drill: {stored.failures}")
         self._next_epoch = newest + 1
@@ -337,7 +338,7 @@ def _opened_pipeline(
     )
     wired = pipeline_of(settings, lambda: database_url)
     notifier = Notifier(channels, Templates("drill"))
-    pipeline = replace(wired, alerting=Alerting(wired.alerting.rules, notifier), worker_opener=None)
+    pipeline = replace(wired, alerting=Alerting(wired.alerting.rules, notifier))
     try:
         yield pipeline
     finally:

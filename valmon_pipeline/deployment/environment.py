@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from valmon_pipeline.config import Settings
@@ -61,6 +62,14 @@ def _nodes(settings: Settings) -> Mapping[str, str]:
     return {"VALMON_BEACON_URL": ",".join(url.reveal() for url in settings.beacon_node_url)}
 
 
-def apply_environment(variables: Mapping[str, str]) -> None:
-    """Set the variables for this process, whose Dagster instance reads them."""
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Within this context the variables are set for this process, whose Dagster instance reads
+    them."""
+    before = dict(os.environ)
     os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -15,7 +15,6 @@ from valmon_pipeline.epoch.facts import missing_facts
 from valmon_pipeline.epoch.network_scores import NetworkScores, quantile_values
 from valmon_pipeline.epoch.network_totals import NetworkTotals, leak_of
 from valmon_pipeline.frames.conform import conform
-from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 
 
 def blocks_frame(spec: ChainSpec, answers: EpochAnswers) -> pd.DataFrame:
@@ -104,7 +103,8 @@ def network_epochs_frame(
             "leak": np.ma.array([bool(leak)], mask=[leak is None]),
             "blocks_proposed": np.array([proposed]),
             "blocks_missed": np.array([end - first - proposed]),
-            "formula_version": np.array([FORMULA_VERSION]),
+            # Scores enter it when they are stored.
+            "formula_version": known(None),
             "materialized_at": pd.DatetimeIndex([at]),
         },
     )

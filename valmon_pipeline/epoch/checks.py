@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.beacon.answers import AttestationRewards
+from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.chain.spec import ChainSpec
 from valmon_pipeline.chain.status import is_active
 from valmon_pipeline.epoch.epoch_answers import EpochAnswers
@@ -68,16 +69,16 @@ class EpochCheck:
     asset: str
     name: str
     description: str
-    compare: Callable[[ChainSpec, EpochAnswers, Frames], tuple[int, pd.DataFrame]]
+    compare: Callable[..., tuple[int, pd.DataFrame]]
 
-    def run(self, spec: ChainSpec, answers: EpochAnswers, frames: Frames) -> CheckResult:
-        """Compare; the result names the epoch."""
-        compared, offenders = self.compare(spec, answers, frames)
+    def run(self, epoch: int, *about: Any) -> CheckResult:
+        """Compare; ``about`` is what the comparison takes."""
+        compared, offenders = self.compare(*about)
         examples = tuple(
             {str(column): str(value) for column, value in row.items()}
             for row in offenders.head(MAX_EXAMPLES).to_dict("records")
         )
-        return CheckResult(self.asset, self.name, answers.epoch, compared, len(offenders), examples)
+        return CheckResult(self.asset, self.name, epoch, compared, len(offenders), examples)
 
 
 def _duty_per_active_validator(
@@ -252,9 +253,7 @@ def _block_reward_goes_to_proposer(
     return len(rewards), rewards.loc[wrong, ["slot", "proposer_index", "block"]]
 
 
-def _groups_add_up(
-    spec: ChainSpec, answers: EpochAnswers, frames: Frames
-) -> tuple[int, pd.DataFrame]:
+def _groups_add_up(watched: Int64Array, frames: Frames) -> tuple[int, pd.DataFrame]:
     """Everybody's sums are those of the facts, and each category's groups add up to everybody's.
 
     A sum that is unknown (NULL) for a group is unknown for everybody. Sums of effectiveness are
@@ -265,9 +264,9 @@ def _groups_add_up(
     sums = groups.groupby("category").sum(skipna=False).astype(object)
     everybody = {str(name): sums.at[EVERYBODY[0], name] for name in sums.columns if len(sums)}
     proposers = frames["proposer_duties"]["validator_index"].to_numpy(np.int64, na_value=-1)
-    ours = np.isin(proposers, answers.watched)
+    ours = np.isin(proposers, watched)
     facts = {
-        "validators": len(answers.watched),
+        "validators": len(watched),
         "duties": len(frames["attestation_outcomes"]),
         "effective_balance_epochs": frames["attestation_rewards"]["effective_balance"].sum(),
         "reward": frames["attestation_rewards"]["total_reward"].sum(),
@@ -353,7 +352,7 @@ def _every_gwei_is_accounted_for(
     return int(ledger["residual"].notna().sum()), wrong[columns]
 
 
-EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
+FACT_CHECKS: Final[Sequence[EpochCheck]] = (
     EpochCheck(
         "attestation_duties",
         "every_active_validator_has_one_duty",
@@ -410,17 +409,11 @@ EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
         _sync_reward_per_seat,
     ),
     EpochCheck(
-        "network_bands",
+        "network_epochs",
         "network_state_was_read",
         "Where the whole network's state is to be read, the node served it, and its finality and "
         "its number of active validators are those of the node's other answers.",
         _network_state_was_read,
-    ),
-    EpochCheck(
-        "epoch_summaries",
-        "groups_add_up",
-        "Everybody's sums are those of the facts, and the groups of each category add up to them.",
-        _groups_add_up,
     ),
     EpochCheck(
         "balance_ledger",
@@ -430,6 +423,19 @@ EPOCH_CHECKS: Final[Sequence[EpochCheck]] = (
         _every_gwei_is_accounted_for,
     ),
 )
+"""They take the chain's constants, the answers and the fact frames of the epoch."""
+
+SCORE_CHECKS: Final[Sequence[EpochCheck]] = (
+    EpochCheck(
+        "epoch_summaries",
+        "groups_add_up",
+        "Everybody's sums are those of the facts, and the groups of each category add up to them.",
+        _groups_add_up,
+    ),
+)
+"""They take the watched validators and all frames of the epoch."""
+
+EPOCH_CHECKS: Final = (*FACT_CHECKS, *SCORE_CHECKS)
 
 
 def check_results_frame(results: Sequence[CheckResult], at: datetime) -> pd.DataFrame:

@@ -12,6 +12,8 @@ CONTRACT = table(
     "Latest result of each check for each epoch. Dagster keeps one result per run, not per epoch.",
     key=["epoch", "check_name"],
     partitioned=False,
+    # Facts and scores are checked, and stored, one after the other.
+    replaced_by=["epoch", "check_name"],
     columns={
         "epoch": integer("The epoch that was checked."),
         "check_name": text("Asset and check, e.g. attestation_rewards.rewards_within_ideal."),

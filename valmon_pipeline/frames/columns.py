@@ -17,9 +17,6 @@ import pandera.pandas as pa
 
 UTC_MICROSECONDS: Final = pd.DatetimeTZDtype("us", "UTC")
 
-IS_FINITE: Final = "is_finite"
-"""The name of the check that a number is not infinite."""
-
 ROOT_LENGTH: Final = 32
 PUBKEY_LENGTH: Final = 48
 
@@ -131,7 +128,7 @@ def _at_most(maximum: int | None) -> list[pa.Check]:
 def _is_finite() -> pa.Check:
     return pa.Check(
         lambda values: pd.Series(~np.isinf(values.to_numpy()), index=values.index),
-        name=IS_FINITE,
+        name="is_finite",
         error="finite",
     )
 

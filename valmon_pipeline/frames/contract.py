@@ -38,7 +38,7 @@ class TableContract:
     not by epoch the row with the same key. A table that is also filled while the epoch goes on
     names more, so that rows of other slots stay.
 
-    ``schema`` is the whole contract; ``row_rules`` are those of its checks that are about rows.
+    ``schema`` is the whole contract.
 
     Tables that ``outlives_retention`` marks keep their rows when retention drops the epochs.
     """
@@ -49,7 +49,6 @@ class TableContract:
     partitioned: bool
     schema: pa.DataFrameSchema = field(repr=False, hash=False)
     replaced_by: tuple[str, ...]
-    row_rules: tuple[RowRule, ...] = field(repr=False)
     outlives_retention: bool
 
     @property
@@ -98,7 +97,6 @@ def table(
         partitioned,
         schema,
         tuple(replaced_by),
-        rules,
         outlives_retention,
     )
 

@@ -48,7 +48,10 @@ CONTRACT = table(
         ),
         "blocks_proposed": integer("Slots with a canonical block."),
         "blocks_missed": integer("Slots without one."),
-        "formula_version": integer("Version of the formulas the epoch was computed with."),
+        "formula_version": integer(
+            "Version of the formulas behind the stored scores; NULL until they are stored.",
+            nullable=True,
+        ),
         "materialized_at": moment("When the row was written."),
         **quantile_columns(),
     },

@@ -13,8 +13,25 @@ def lock_for_transaction(connection: sa.Connection, *names: str) -> None:
 
     Always in one order, so that two transactions that want the same locks cannot block each other.
     """
-    for key in _keys(names):
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+    connection.execute(
+        sa.text(
+            "SELECT count(pg_advisory_xact_lock(key)) FROM "
+            "(SELECT key FROM unnest(CAST(:keys AS bigint[])) WITH ORDINALITY AS k (key, n) "
+            "ORDER BY n) AS ordered"
+        ),
+        {"keys": _keys(names)},
+    )
+
+
+def lock_epochs(
+    connection: sa.Connection, schema: str, epochs: Iterable[int], *others: str
+) -> None:
+    """Take the locks of epochs, and ``others``, until the transaction ends.
+
+    All tables of an epoch have one lock in common: a transaction holds one for each of its epochs,
+    and the server's table of locks is small.
+    """
+    lock_for_transaction(connection, *(f"{schema}.epoch.{epoch}" for epoch in epochs), *others)
 
 
 def _keys(names: Iterable[str]) -> list[int]:

@@ -21,9 +21,6 @@ from valmon_pipeline.storage.advisory_locks import lock_for_transaction
 from valmon_pipeline.storage.table_reader import Selection, read_table
 from valmon_pipeline.storage.tables import table_of
 
-MATERIALIZED_AGAIN: Final = "materialized again"
-"""Why, when nobody said so: by hand, or by a backfill over epochs that are stored."""
-
 NOT_COMPARED: Final = frozenset(
     {
         ("network_epochs", "finalized"),
@@ -56,18 +53,20 @@ def corrections_to_store(
     frames: Mapping[str, pd.DataFrame],
     reason: str,
     also: Sequence[pd.DataFrame] = (),
+    *,
+    watched_in: str = "validator_snapshots",
 ) -> pd.DataFrame | None:
     """The rows for ``corrections`` if ``frames`` replace what is stored of ``epoch``; None if that
-    changes nothing. Nothing that is stored ahead of an epoch's first materialization is compared.
+    changes nothing. The epoch must be ``stored_already``: what is stored ahead of its first
+    materialization is not compared.
 
-    ``also`` are changes found elsewhere, with the columns of ``changed_values``.
+    ``watched_in`` is the table whose stored rows say who was watched. ``also`` are changes found
+    elsewhere, with the columns of ``changed_values``.
 
     Call it before the rows are replaced; the numbers of the corrections stay reserved until the
     transaction ends.
     """
-    if not _is_stored(connection, schema, epoch):
-        return None
-    watched = _watched(connection, schema, epoch)
+    watched = _watched(connection, schema, epoch, watched_in)
     compared = (
         _changes_of(connection, schema, contract_of(table), epoch, frame, watched)
         for table, frame in frames.items()
@@ -96,6 +95,13 @@ def corrections_to_standings(
     nobody_else = np.zeros(0, dtype=np.int64)
     changes = changed_values(contract, final, frame, nobody_else)
     return _numbered(connection, schema, epoch, [changes], reason)
+
+
+def stored_already(connection: sa.Connection, schema: str, epochs: Sequence[int]) -> list[int]:
+    """Those of ``epochs`` that are stored, ascending."""
+    table = table_of(schema, "network_epochs").c
+    query = sa.select(table.epoch).where(table.epoch.in_(list(epochs))).order_by(table.epoch)
+    return [int(epoch) for epoch in connection.execute(query).scalars()]
 
 
 def _numbered(
@@ -298,15 +304,17 @@ def _is_stored(
     return is_final is not None and (is_final or not finalized)
 
 
-def _watched(connection: sa.Connection, schema: str, epoch: int) -> npt.NDArray[np.integer[Any]]:
-    snapshots = read_table(
+def _watched(
+    connection: sa.Connection, schema: str, epoch: int, table: str
+) -> npt.NDArray[np.integer[Any]]:
+    rows = read_table(
         connection,
         schema,
-        contract_of("validator_snapshots"),
+        contract_of(table),
         ["validator_index"],
         Selection({"epoch": [epoch]}),
     )
-    return np.unique(snapshots["validator_index"].to_numpy())
+    return np.unique(rows["validator_index"].to_numpy())
 
 
 def _first_free_id(connection: sa.Connection, schema: str) -> int:

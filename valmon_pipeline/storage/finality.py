@@ -66,7 +66,8 @@ def mark_final(database: Database, window_roots: Mapping[int, bytes]) -> list[in
 
 
 def stored_epochs(database: Database, *, first: int, last: int) -> list[int]:
-    """The epochs of ``first`` to ``last`` that are stored, final or not, ascending.
+    """The epochs of ``first`` to ``last`` that are stored with their scores, final or not,
+    ascending.
 
     Raises:
         StorageError: the database is away.
@@ -74,7 +75,7 @@ def stored_epochs(database: Database, *, first: int, last: int) -> list[int]:
     epochs = table_of(database.schema, "network_epochs")
     query = (
         sa.select(epochs.c.epoch)
-        .where(epochs.c.epoch.between(first, last))
+        .where(epochs.c.epoch.between(first, last), epochs.c.formula_version.is_not(None))
         .order_by(epochs.c.epoch)
     )
     with database.transaction("read which epochs are stored") as connection:

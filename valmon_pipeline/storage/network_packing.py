@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from valmon_pipeline.frames import contract_of
-from valmon_pipeline.storage.advisory_locks import lock_for_transaction
+from valmon_pipeline.storage.advisory_locks import lock_epochs
 from valmon_pipeline.storage.binary_copy import (
     HEADER,
     TRAILER,
@@ -96,7 +96,7 @@ def pack_span(warehouse: Warehouse, span: range) -> PackedSpan | None:
     """
     schema, states = warehouse.schema, contract_of("network_states")
     with warehouse.database.transaction(f"pack epochs {span[0]} to {span[-1]}") as connection:
-        lock_for_transaction(connection, *(f"{schema}.network_states.{epoch}" for epoch in span))
+        lock_epochs(connection, schema, span)
         stored = read_table(
             connection, schema, states, states.columns, Selection({"epoch": [*span]})
         )

@@ -14,6 +14,7 @@ however many processes store and make at once, and wherever one of them is kille
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,9 @@ from valmon_pipeline.storage.tables import table_of
 
 STANDINGS: Final = "validator_standings"
 DUE: Final = "standings_due"
+
+MATERIALIZED_AGAIN: Final = "materialized again"
+"""The reason that is entered when nobody gave one: by hand, or by a backfill over stored epochs."""
 
 MADE_FROM: Final = frozenset(
     {
@@ -47,13 +51,16 @@ class DueStandings:
     reason: str
 
 
-def mark_stored(connection: sa.Connection, schema: str, epoch: int, reason: str) -> None:
-    """List an epoch whose facts are stored in this transaction.
+def mark_stored(
+    connection: sa.Connection, schema: str, epochs: Collection[int], reason: str
+) -> None:
+    """List epochs whose facts or scores are stored in this transaction.
 
     Call it before the lock on ``corrections`` is taken: who works the list off takes both in this
     order, too.
     """
-    _mark(connection, schema, {epoch: reason}, spreads=True)
+    if epochs:
+        _mark(connection, schema, dict.fromkeys(sorted(epochs), reason), spreads=True)
 
 
 def spread_marks(database: Database, window_epochs: int) -> None:
@@ -83,28 +90,57 @@ def spread_marks(database: Database, window_epochs: int) -> None:
         connection.execute(sa.delete(due).where(~due.c.spreads, ~kept))
 
 
+def list_again(database: Database, epochs: Sequence[int]) -> None:
+    """List epochs that are not on the list: their standings are made again.
+
+    Raises:
+        StorageError: the database is away; the list is as it was.
+    """
+    due = table_of(database.schema, DUE)
+    with database.transaction("list standings to make again") as connection:
+        listed = set(
+            connection.execute(
+                sa.select(due.c.epoch).where(due.c.epoch.in_(list(epochs)))
+            ).scalars()
+        )
+        if missing := dict.fromkeys(sorted(set(epochs) - listed), MATERIALIZED_AGAIN):
+            _mark(connection, database.schema, missing, spreads=False)
+
+
 def due_standings(database: Database) -> list[DueStandings]:
-    """The epochs whose standings are due, ascending; spread the marks before.
+    """The epochs with scores whose standings are due, ascending; spread the marks before.
 
     Raises:
         StorageError: the database is away.
     """
     due = table_of(database.schema, DUE).c
-    query = sa.select(due.epoch, due.mark, due.reason).where(~due.spreads).order_by(due.epoch)
+    epochs = table_of(database.schema, "network_epochs").c
+    query = (
+        sa.select(due.epoch, due.mark, due.reason)
+        .join_from(
+            table_of(database.schema, DUE),
+            table_of(database.schema, "network_epochs"),
+            due.epoch == epochs.epoch,
+        )
+        .where(~due.spreads, epochs.formula_version.is_not(None))
+        .order_by(due.epoch)
+    )
     with database.transaction("read whose standings are due") as connection:
         return [DueStandings(*row) for row in connection.execute(query)]
 
 
-def take_mark(connection: sa.Connection, schema: str, due: DueStandings) -> bool:
-    """Take an epoch off the list, in the transaction that stores its standings. False if its mark
-    is another one by now, or gone: then these standings must not be stored."""
+def take_marks(connection: sa.Connection, schema: str, due: Sequence[DueStandings]) -> set[int]:
+    """Take epochs off the list, in the transaction that stores their standings; those whose mark
+    is another one by now, or gone, are not among the returned: their standings must not be
+    stored."""
     table = table_of(schema, DUE)
+    read = [(one.epoch, one.mark) for one in due]
     taken = connection.execute(
-        sa.delete(table).where(
-            table.c.epoch == due.epoch, ~table.c.spreads, table.c.mark == due.mark
-        )
+        sa.delete(table)
+        .where(~table.c.spreads, sa.tuple_(table.c.epoch, table.c.mark).in_(read))
+        .returning(table.c.epoch)
     )
-    return taken.rowcount == 1
+    return {int(epoch) for epoch in taken.scalars()}
 
 
 def _mark(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.tables import table_of
 
 
@@ -23,25 +23,29 @@ class StoredFacts:
         return self.window_root == window_root and bool(self.known & missing)
 
 
-def stored_facts(database: Database, epoch: int) -> StoredFacts | None:
-    """Return the facts that ``epoch`` is stored with; None if it is not stored.
-
-    Raises:
-        StorageError: the database is away.
-    """
-    epochs = table_of(database.schema, "network_epochs").c
-    sources = table_of(database.schema, "fact_sources").c
-    with database.transaction(f"read the facts of epoch {epoch}") as connection:
-        root = connection.execute(
-            sa.select(epochs.window_root).where(epochs.epoch == epoch)
-        ).scalar()
-        if root is None:
-            return None
-        rows = connection.execute(
-            sa.select(sources.fact, sources.source.is_not(None)).where(sources.epoch == epoch)
-        ).all()
+def stored_facts(connection: sa.Connection, schema: str, epoch: int) -> StoredFacts | None:
+    """Return the facts that ``epoch`` is stored with; None if it is not stored."""
+    epochs = table_of(schema, "network_epochs").c
+    sources = table_of(schema, "fact_sources").c
+    root = connection.execute(sa.select(epochs.window_root).where(epochs.epoch == epoch)).scalar()
+    if root is None:
+        return None
+    rows = connection.execute(
+        sa.select(sources.fact, sources.source.is_not(None)).where(sources.epoch == epoch)
+    ).all()
     return StoredFacts(
         bytes(root),
         frozenset(fact for fact, is_known in rows if is_known),
         frozenset(fact for fact, is_known in rows if not is_known),
     )
+
+
+def epochs_without(
+    connection: sa.Connection, schema: str, fact: str, epochs: Sequence[int]
+) -> set[int]:
+    """Those of ``epochs`` that are stored without ``fact``."""
+    sources = table_of(schema, "fact_sources").c
+    query = sa.select(sources.epoch).where(
+        sources.fact == fact, sources.source.is_(None), sources.epoch.in_(list(epochs))
+    )
+    return {int(epoch) for epoch in connection.execute(query).scalars()}

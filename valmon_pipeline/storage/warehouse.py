@@ -15,15 +15,16 @@ from valmon_pipeline.chain.network_epoch import NetworkEpoch
 from valmon_pipeline.errors import ContractViolationError, StorageError
 from valmon_pipeline.frames import TableContract, contract_of, validate
 from valmon_pipeline.frames.contract import is_strictly_ascending
-from valmon_pipeline.storage.advisory_locks import lock_for_transaction
+from valmon_pipeline.storage.advisory_locks import lock_epochs, lock_for_transaction
 from valmon_pipeline.storage.binary_copy import binary_copy
+from valmon_pipeline.storage.captured_answers import CapturedAnswers
 from valmon_pipeline.storage.corrections import (
-    MATERIALIZED_AGAIN,
     corrections_to_standings,
     corrections_to_store,
 )
 from valmon_pipeline.storage.database import Database, driver_connection
 from valmon_pipeline.storage.epoch_partitions import ensure_partitions, partition_of
+from valmon_pipeline.storage.finality import stored_epochs
 from valmon_pipeline.storage.network_corrections import network_changes
 from valmon_pipeline.storage.network_identity import (
     NetworkIdentity,
@@ -37,12 +38,15 @@ from valmon_pipeline.storage.network_rows import (
     replace_tiles,
 )
 from valmon_pipeline.storage.standings_due import (
-    MADE_FROM,
+    MATERIALIZED_AGAIN,
     STANDINGS,
     DueStandings,
-    mark_stored,
-    take_mark,
+    due_standings,
+    list_again,
+    spread_marks,
 )
+from valmon_pipeline.storage.step_frames import StepFrames, StoredStep
+from valmon_pipeline.storage.stored_facts import epochs_without
 from valmon_pipeline.storage.table_reader import Selection, read_table
 from valmon_pipeline.storage.tables import PARTITIONED, sql_type
 from valmon_pipeline.storage.tile_table import TILES
@@ -80,6 +84,69 @@ class Warehouse:
                 self._identity = read_identity(connection, self.schema)
         return self._identity
 
+    def store(self, step: StepFrames) -> StoredStep:
+        """Make a step's frames the rows of its epochs, all tables and all epochs at once.
+
+        What the tables held of these epochs is gone, also where a new frame is empty. Of tables
+        whose contract replaces rows by more than the epoch, only the rows of the frame's slots are.
+        Writers of the same epoch wait for each other.
+
+        If an epoch was stored already, every value that comes out differently is also entered in
+        ``corrections``. Epochs that the step itself finds out of date are left out.
+
+        Raises:
+            ContractViolationError: a frame breaks its contract, or holds rows of other epochs; it
+                names the epochs.
+            StorageError: the database refuses; every epoch is as it was before.
+        """
+        whole = {epoch: network_rows(network) for epoch, network in step.networks.items()}
+        by_table: dict[str, list[pd.DataFrame]] = {}
+        for rows in whole.values():
+            for table, frame in rows.frames.items():
+                by_table.setdefault(table, []).append(frame)
+        added = {table: pd.concat(frames) for table, frames in by_table.items()}
+        tables = sorted({*step.tables, *added})
+        ready = {
+            table: self._ready(table, added.get(table, step.tables.get(table)), step.epochs)
+            for table in tables
+        }
+        self._make_room(step.epochs, [*ready, *([TILES] if whole else [])])
+        what = f"store {_span(step.epochs)} of {', '.join(ready)}"
+        with self.database.transaction(what) as connection:
+            lock_epochs(connection, self.schema, step.epochs)
+            epochs = step.admitted(connection, self.schema)
+            if not epochs:
+                return StoredStep(dict.fromkeys(ready, 0), (), step.epochs)
+            for table in step.tables:
+                merged = step.frame(table, connection, self.schema)
+                if merged is not step.tables[table]:
+                    ready[table] = self._ready(table, merged, step.epochs)
+            if len(epochs) < len(step.epochs):
+                ready = {
+                    table: frame[frame["epoch"].isin(epochs)].reset_index(drop=True)
+                    for table, frame in ready.items()
+                }
+            step.note(connection, self.schema, epochs)
+            changes = {
+                epoch: self._network_changes(connection, network)
+                for epoch, network in step.networks.items()
+                if epoch in epochs
+            }
+            corrections = self._corrections(connection, step, epochs, ready, changes)
+            self._replace(connection, epochs, ready)
+            stored = {table: len(frame) for table, frame in ready.items()}
+            for epoch, rows in whole.items():
+                if epoch in epochs:
+                    child = self._targets([epoch], TILES)[0][0]
+                    tiles = replace_tiles(connection, sql.Identifier(self.schema, child), rows)
+                    stored[TILES] = stored.get(TILES, 0) + tiles
+        return StoredStep(
+            stored,
+            tuple(epochs),
+            tuple(epoch for epoch in step.epochs if epoch not in set(epochs)),
+            corrections,
+        )
+
     def replace_epoch(
         self,
         epoch: int,
@@ -88,99 +155,56 @@ class Warehouse:
         network: NetworkEpoch | None = None,
         correction_reason: str = MATERIALIZED_AGAIN,
     ) -> dict[str, int]:
-        """Make ``frames`` (by table) the rows of ``epoch``, all tables at once; rows stored by
-        table.
-
-        With ``network``, every validator of the network is stored as well, in the same
-        transaction; ``frames`` must not have the tables that it goes to. Without it, what is
-        stored of the whole network stays.
-
-        What the tables held of the epoch is gone, also where the new frame is empty. Of tables
-        whose contract replaces rows by more than the epoch, only the rows of the frame's slots are.
-        Writers of the same table and epoch wait for each other.
-
-        If the epoch was stored already, every value that comes out differently is also entered in
-        ``corrections`` with ``correction_reason``; these rows are then among those counted.
-        Standings that rest on the epoch are listed in ``standings_due``.
+        """Make ``frames`` (by table), and with ``network`` every validator of the network, the rows
+        of ``epoch`` as ``store`` does; rows stored by table, those of ``corrections`` included.
 
         Raises:
-            ContractViolationError: a frame breaks its contract or holds another epoch's rows.
-            StorageError: the database refuses; the epoch is as it was before.
+            ContractViolationError, StorageError: as ``store``.
         """
-        rows = None if network is None else network_rows(network)
-        frames = {**frames, **({} if rows is None else rows.frames)}
-        ready = {table: self._ready(table, frame, epoch) for table, frame in sorted(frames.items())}
-        targets = self._targets(epoch, ready if rows is None else [*ready, TILES])
-        with self.database.transaction(f"store epoch {epoch} of {', '.join(ready)}") as connection:
-            lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
-            changes = [] if network is None else self._network_changes(connection, network)
-            stored = self._replace(connection, epoch, ready, targets, correction_reason, changes)
-            if rows is not None:
-                tiles = sql.Identifier(self.schema, targets[TILES])
-                stored[TILES] = replace_tiles(connection, tiles, rows)
-            return stored
+        networks = {} if network is None else {epoch: network}
+        stored = self.store(StepFrames((epoch,), frames, correction_reason, networks=networks))
+        corrections = {"corrections": stored.corrections} if stored.corrections else {}
+        return {**stored.rows, **corrections}
 
-    def recompute_epoch(
-        self,
-        epoch: int,
-        read: Sequence[str],
-        write: Sequence[str],
-        compute: Callable[[Mapping[str, pd.DataFrame]], Mapping[str, pd.DataFrame]],
-        *,
-        correction_reason: str,
-    ) -> dict[str, int] | None:
-        """Replace the rows of an epoch in some of the tables ``write`` by what ``compute`` makes of
-        those in the tables ``read``, in one transaction: nobody stores the epoch in between, nor
-        marks it final. Rows stored by table, as ``replace_epoch``; None if the epoch is not stored.
+    def captured_answers(self) -> CapturedAnswers:
+        """The answers of nodes that were kept while they were current."""
+        return CapturedAnswers(self.database)
+
+    def scored_epochs(self, first: int, last: int) -> list[int]:
+        """The epochs of ``first`` to ``last`` that are stored with their scores, ascending.
 
         Raises:
-            ContractViolationError, StorageError: as ``replace_epoch``.
+            StorageError: the database is away.
         """
-        targets = self._targets(epoch, write)
-        with self.database.transaction(f"compute epoch {epoch} again") as connection:
-            locks = {f"{self.schema}.{table}.{epoch}" for table in (*read, *write)}
-            lock_for_transaction(connection, *locks)
-            lock = sql.SQL("SELECT FROM {} WHERE epoch = %s FOR UPDATE").format(
-                sql.Identifier(self.schema, "network_epochs")
-            )
-            if driver_connection(connection).execute(lock, [epoch]).rowcount == 0:
-                return None
-            facts = {
-                table: read_table(
-                    connection,
-                    self.schema,
-                    contract_of(table),
-                    contract_of(table).columns,
-                    Selection({"epoch": [epoch]}),
-                )
-                for table in read
-            }
-            frames = sorted(compute(facts).items())
-            ready = {table: self._ready(table, frame, epoch) for table, frame in frames}
-            return self._replace(connection, epoch, ready, targets, correction_reason)
+        return stored_epochs(self.database, first=first, last=last)
 
-    def replace_standings(self, due: DueStandings, frame: pd.DataFrame) -> int | None:
-        """Make ``frame`` the standings of an epoch that are due, and take it off the list; how many
-        corrections that were. None, and nothing is stored, if facts were stored since ``due`` was
-        read, or somebody else has made the standings.
+    def unknown_committees(self, epochs: Sequence[int]) -> set[int]:
+        """Those of ``epochs`` whose committees are not known.
 
         Raises:
-            ContractViolationError, StorageError: as ``replace_epoch``.
+            StorageError: the database is away.
         """
-        ready = self._ready(STANDINGS, frame, due.epoch)
-        target = self._targets(due.epoch, {STANDINGS: ready})[STANDINGS]
-        with self.database.transaction(f"store standings of epoch {due.epoch}") as connection:
-            lock_for_transaction(connection, f"{self.schema}.{STANDINGS}.{due.epoch}")
-            if not take_mark(connection, self.schema, due):
-                return None
-            corrections = corrections_to_standings(
-                connection, self.schema, due.epoch, ready, due.reason
-            )
-            if corrections is not None:
-                self._copy(connection, "corrections", corrections)
-            self._delete(connection, target, due.epoch)
-            self._copy(connection, target, ready)
-        return 0 if corrections is None else len(corrections)
+        with self.database.transaction("read whose committees are not known") as connection:
+            return epochs_without(connection, self.schema, "committees", epochs)
+
+    def due_standings(self, window_epochs: int) -> list[DueStandings]:
+        """The epochs whose standings rest on facts that were stored since, ascending.
+
+        Raises:
+            StorageError: the database is away.
+        """
+        spread_marks(self.database, window_epochs)
+        return due_standings(self.database)
+
+    def list_standings(self, epochs: Sequence[int]) -> list[DueStandings]:
+        """List epochs whose standings are to be made, due or not; as ``due_standings``.
+
+        Raises:
+            StorageError: the database is away.
+        """
+        list_again(self.database, epochs)
+        wanted = set(epochs)
+        return [due for due in due_standings(self.database) if due.epoch in wanted]
 
     def store_ahead(self, epoch: int, frames: Mapping[str, pd.DataFrame]) -> bool:
         """Like ``replace_epoch``, for rows known before their epoch is materialized: once it is
@@ -189,18 +213,18 @@ class Warehouse:
         Raises:
             ContractViolationError, StorageError: as ``replace_epoch``.
         """
-        ready = {table: self._ready(table, frame, epoch) for table, frame in sorted(frames.items())}
-        targets = self._targets(epoch, ready)
+        ready = {
+            table: self._ready(table, frame, [epoch]) for table, frame in sorted(frames.items())
+        }
+        self._make_room([epoch], ready)
         with self.database.transaction(f"store epoch {epoch} ahead") as connection:
-            lock_for_transaction(connection, *(f"{self.schema}.{table}.{epoch}" for table in ready))
+            lock_epochs(connection, self.schema, [epoch])
             query = sql.SQL("SELECT 1 FROM {} WHERE epoch = %s").format(
                 sql.Identifier(self.schema, "network_epochs")
             )
             if driver_connection(connection).execute(query, [epoch]).fetchone() is not None:
                 return False
-            for table, frame in ready.items():
-                self._delete_replaced(connection, contract_of(table), targets[table], epoch, frame)
-                self._copy(connection, targets[table], frame)
+            self._replace(connection, [epoch], ready)
         return True
 
     def replace_rows(self, frames: Mapping[str, pd.DataFrame]) -> dict[str, int]:
@@ -214,25 +238,27 @@ class Warehouse:
             ContractViolationError: a frame breaks its contract.
             StorageError: the database refuses; every table is as it was before.
         """
-        pieces: list[tuple[TableContract, int | None, str, pd.DataFrame]] = []
-        for table, frame in sorted(frames.items()):
-            contract = contract_of(table)
-            ordered = _in_key_order(contract, validate(table, frame))
-            if not contract.by_epoch:
-                pieces.append((contract, None, table, ordered))
-                continue
-            for epoch in np.unique(ordered["epoch"].to_numpy()).tolist():
-                rows = ordered[ordered["epoch"] == epoch].reset_index(drop=True)
-                pieces.append((contract, epoch, self._targets(epoch, {table: rows})[table], rows))
-        locks = [
-            f"{self.schema}.{contract.name}" + ("" if epoch is None else f".{epoch}")
-            for contract, epoch, _, _ in pieces
-        ]
+        ready = {
+            table: _in_key_order(contract_of(table), validate(table, frame))
+            for table, frame in sorted(frames.items())
+        }
+        epochs = {
+            table: np.unique(frame["epoch"].to_numpy()).tolist()
+            for table, frame in ready.items()
+            if contract_of(table).by_epoch
+        }
+        for table, held in epochs.items():
+            self._make_room(held, [table])
+        whole = [f"{self.schema}.{table}" for table in ready if table not in epochs]
+        all_epochs = {epoch for held in epochs.values() for epoch in held}
         with self.database.transaction(f"store rows of {', '.join(frames)}") as connection:
-            lock_for_transaction(connection, *locks)
-            for contract, epoch, target, rows in pieces:
-                self._delete_replaced(connection, contract, target, epoch, rows)
-                self._copy(connection, target, rows)
+            lock_epochs(connection, self.schema, all_epochs, *whole)
+            for table, frame in ready.items():
+                if table in epochs:
+                    self._replace(connection, epochs[table], {table: frame})
+                else:
+                    self._delete_replaced(connection, contract_of(table), table, (), frame)
+                    self._copy(connection, table, frame)
         return {table: len(frame) for table, frame in frames.items()}
 
     def replace_table(self, table: str, frame: pd.DataFrame) -> int:
@@ -320,27 +346,50 @@ class Warehouse:
     def _replace(
         self,
         connection: sa.Connection,
-        epoch: int,
+        epochs: Sequence[int],
         ready: Mapping[str, pd.DataFrame],
-        targets: Mapping[str, str],
-        correction_reason: str,
-        network_changes: Sequence[pd.DataFrame] = (),
-    ) -> dict[str, int]:
-        """Replace an epoch's rows, whose locks are held; rows stored by table."""
-        if not MADE_FROM.isdisjoint(ready):
-            mark_stored(connection, self.schema, epoch, correction_reason)
-        corrections = corrections_to_store(
-            connection, self.schema, epoch, ready, correction_reason, network_changes
-        )
-        if corrections is not None:
-            self._copy(connection, "corrections", corrections)
+    ) -> None:
+        """Replace the rows of epochs, whose locks are held."""
         for table, frame in ready.items():
             started = time.monotonic()
-            self._delete_replaced(connection, contract_of(table), targets[table], epoch, frame)
-            self._copy(connection, targets[table], frame)
+            rows = frame["epoch"].to_numpy()
+            for target, held in self._targets(epochs, table):
+                start, end = np.searchsorted(rows, [held[0], held[-1] + 1])
+                piece = frame.iloc[start:end] if end - start < len(frame) else frame
+                self._delete_replaced(connection, contract_of(table), target, held, piece)
+                self._copy(connection, target, piece)
             self.database.observer.wrote(table, len(frame), time.monotonic() - started)
-        stored = {table: len(frame) for table, frame in ready.items()}
-        return stored if corrections is None else stored | {"corrections": len(corrections)}
+
+    def _corrections(
+        self,
+        connection: sa.Connection,
+        step: StepFrames,
+        epochs: Sequence[int],
+        ready: Mapping[str, pd.DataFrame],
+        network_changes: Mapping[int, Sequence[pd.DataFrame]],
+    ) -> int:
+        """Enter what is different from epochs that are stored already; how many values are."""
+        count = 0
+        for epoch in step.compared(connection, self.schema, epochs):
+            frames = {table: _rows_of(frame, epoch) for table, frame in ready.items()}
+            if list(frames) == [STANDINGS]:
+                found = corrections_to_standings(
+                    connection, self.schema, epoch, frames[STANDINGS], step.reason_of(epoch)
+                )
+            else:
+                found = corrections_to_store(
+                    connection,
+                    self.schema,
+                    epoch,
+                    frames,
+                    step.reason_of(epoch),
+                    network_changes.get(epoch, ()),
+                    watched_in=step.watched_in,
+                )
+            if found is not None:
+                self._copy(connection, "corrections", found)
+                count += len(found)
+        return count
 
     def _network_changes(
         self, connection: sa.Connection, network: NetworkEpoch
@@ -349,19 +398,21 @@ class Warehouse:
         stored = read_network_epoch(connection, self.schema, network.epoch)
         return [] if stored is None else [network_changes(stored, network)]
 
-    def _ready(self, table: str, frame: pd.DataFrame, epoch: int) -> pd.DataFrame:
+    def _ready(self, table: str, frame: pd.DataFrame | None, epochs: Sequence[int]) -> pd.DataFrame:
+        """The frame in key order, checked against its contract."""
         contract = contract_of(table)
         if not contract.by_epoch:
             raise ContractViolationError(
                 f"{table} is not kept by epoch; use replace_table", table=table
             )
+        assert frame is not None
         ordered = _in_key_order(contract, validate(table, frame))
         found = ordered["epoch"].to_numpy()
-        if len(found) and (found[0] != epoch or found[-1] != epoch):
-            others = np.unique(found[found != epoch])
+        others = np.setdiff1d(found, np.asarray(epochs))
+        if len(others):
             raise ContractViolationError(
-                f"{table}: {int((found != epoch).sum())} rows of other epochs among those of epoch "
-                f"{epoch}: {others[:5].tolist()}",
+                f"{table}: {int(np.isin(found, others).sum())} rows of other epochs among those of "
+                f"{_span(epochs)}: {others[:5].tolist()}",
                 table=table,
             )
         return ordered
@@ -374,43 +425,56 @@ class Warehouse:
             )
         return _in_key_order(contract, validate(table, frame))
 
-    def _targets(self, epoch: int, tables: Collection[str]) -> dict[str, str]:
-        """Where the rows go: a table's child for the epoch, made if need be, or the table itself.
+    def _make_room(self, epochs: Sequence[int], tables: Collection[str]) -> None:
+        """Make the children of split tables for these epochs that do not exist yet."""
+        split = [table for table in tables if table in PARTITIONED]
+        if not split:
+            return
+        span = self._span_of_children()
+        children = {partition_of(table, epoch, span) for table in split for epoch in epochs}
+        with self.database.transaction(f"make room for {_span(epochs)}") as connection:
+            ensure_partitions(connection, self.schema, children)
+
+    def _targets(self, epochs: Sequence[int], table: str) -> list[tuple[str, list[int]]]:
+        """Where the rows of each of the epochs (ascending) go: a table's child or the table itself.
 
         Writing to the child spares PostgreSQL the routing of each row.
         """
-        targets = {table: table for table in tables}
-        split = [table for table in tables if table in PARTITIONED]
-        if not split:
-            return targets
+        if table not in PARTITIONED:
+            return [(table, list(epochs))]
+        targets: dict[str, list[int]] = {}
+        for epoch in epochs:
+            child = partition_of(table, epoch, self._span_of_children())
+            targets.setdefault(child.name, []).append(epoch)
+        return list(targets.items())
+
+    def _span_of_children(self) -> int:
         identity = self.network()
         if identity is None:
             raise StorageError(
                 f"schema {self.schema} is not tied to a network yet: call bind_network first"
             )
-        children = [partition_of(table, epoch, identity.partition_epochs) for table in split]
-        with self.database.transaction(f"make room for epoch {epoch}") as connection:
-            ensure_partitions(connection, self.schema, children)
-        return targets | {child.table: child.name for child in children}
+        return identity.partition_epochs
 
-    def _delete(self, connection: sa.Connection, target: str, epoch: int | None) -> None:
+    def _delete(self, connection: sa.Connection, target: str, epochs: Sequence[int] | None) -> None:
         query = sql.SQL("DELETE FROM {}").format(sql.Identifier(self.schema, target))
-        if epoch is None:
+        if epochs is None:
             driver_connection(connection).execute(query)
         else:
-            driver_connection(connection).execute(query + sql.SQL(" WHERE epoch = %s"), [epoch])
+            chosen = query + sql.SQL(" WHERE epoch = ANY(%s::integer[])")
+            driver_connection(connection).execute(chosen, [list(epochs)])
 
     def _delete_replaced(
         self,
         connection: sa.Connection,
         contract: TableContract,
         target: str,
-        epoch: int | None,
+        epochs: Sequence[int],
         frame: pd.DataFrame,
     ) -> None:
         """Remove the stored rows that the rows of ``frame`` replace."""
         if contract.replaced_by == ("epoch",):
-            self._delete(connection, target, epoch)
+            self._delete(connection, target, epochs)
             return
         replaced = list(contract.replaced_by)
         values = frame[replaced].drop_duplicates()
@@ -434,6 +498,18 @@ class Warehouse:
         with driver_connection(connection).cursor() as cursor, cursor.copy(query) as copy:
             for piece in binary_copy(frame):
                 copy.write(piece)
+
+
+def _span(epochs: Sequence[int]) -> str:
+    if len(epochs) == 1:
+        return f"epoch {epochs[0]}"
+    return f"{len(epochs)} epochs from {min(epochs)} to {max(epochs)}"
+
+
+def _rows_of(frame: pd.DataFrame, epoch: int) -> pd.DataFrame:
+    """The rows of one epoch of a frame in the order of epochs."""
+    start, end = np.searchsorted(frame["epoch"].to_numpy(), [epoch, epoch + 1])
+    return frame.iloc[start:end].reset_index(drop=True)
 
 
 def _names(columns: Sequence[str]) -> sql.Composed:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from valmon_pipeline.assets.asset_graph import EPOCH_ASSETS
+from valmon_pipeline.assets.asset_graph import FACT_TABLES, SCORE_TABLES
 from valmon_pipeline.frames import contract_of
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.warehouse import Warehouse
@@ -17,7 +17,10 @@ from valmon_pipeline_tests.migrated_schema import make_migrated_schema
 
 PROVENANCE = "fact_sources"
 """Which source gave a fact depends on what was at hand: neighbouring epochs, captured answers."""
-EPOCH_TABLES = (*(table for table in EPOCH_ASSETS if table != PROVENANCE), "check_results")
+EPOCH_TABLES = (
+    *(table for table in (*FACT_TABLES, *SCORE_TABLES) if table != PROVENANCE),
+    "check_results",
+)
 WRITTEN_AT = {"network_epochs": "materialized_at", "check_results": "at"}
 """The columns that tell when a row was written, the only ones that may differ."""
 

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import zstandard
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport, RunOutcome
+from valmon_pipeline.assets.fact_batch import EpochReport
+from valmon_pipeline.assets.loading import LoadOutcome
 from valmon_pipeline.beacon.answer_archive import AnswerArchive
 from valmon_pipeline.beacon.archive import ArchiveError, Exchange, read_exchanges
 from valmon_pipeline.beacon.client import BeaconClient
@@ -21,6 +22,7 @@ from valmon_pipeline.beacon.subject import epoch_subject
 from valmon_pipeline.errors import ObjectUnavailableError
 from valmon_pipeline.reading.raw_answers import confirm, keep
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, table_hashes
 from valmon_pipeline_tests.moody_node import options
@@ -48,7 +50,7 @@ def archiving(
 ) -> None:
     """Materialize from a node whose answers are kept."""
     for epochs in runs:
-        materializer = EpochMaterializer(
+        materializer = EpochLoader(
             NodePool([options(url)], keep_answers=True), warehouse, NETWORK, archive=archive
         )
         assert materializer.run(epochs).failures == {}
@@ -56,9 +58,9 @@ def archiving(
 
 def rebuild(
     warehouse: Warehouse, archive: AnswerArchive, epochs: Sequence[int] = EPOCHS
-) -> RunOutcome:
+) -> LoadOutcome:
     """Materialize from the archive alone."""
-    return EpochMaterializer(answered_by(archive), warehouse, NETWORK).run(epochs)
+    return EpochLoader(answered_by(archive), warehouse, NETWORK).run(epochs)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_only_the_epochs_that_are_archived_can_be_rebuilt(
 def test_answers_about_other_validators_are_not_made_up(
     archived: tuple[AnswerArchive, dict[str, str]], own_warehouse: Warehouse
 ) -> None:
-    materializer = EpochMaterializer(answered_by(archived[0]), own_warehouse, FEW)
+    materializer = EpochLoader(answered_by(archived[0]), own_warehouse, FEW)
     reports: list[EpochReport] = []
     assert materializer.run([15], reports.append).stored == [15]
     missing = {fact.fact.value: fact.reason for fact in reports[0].missing}

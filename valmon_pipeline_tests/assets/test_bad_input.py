@@ -12,18 +12,24 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport, RunOutcome
-from valmon_pipeline.assets.run_record import epoch_metadata
+from valmon_pipeline.assets.fact_batch import EpochReport
+from valmon_pipeline.assets.loading import LoadOutcome
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.epoch.facts import Fact
-from valmon_pipeline.errors import BeaconUnreachableError, NodeNotReadyError, StorageError
+from valmon_pipeline.errors import (
+    BeaconUnreachableError,
+    EpochsFailedError,
+    NodeNotReadyError,
+    StorageError,
+)
 from valmon_pipeline.storage import migrate
 from valmon_pipeline.storage.database import Database
 from valmon_pipeline.storage.embedded import EmbeddedPostgres
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import NETWORK, client_opener
 from valmon_pipeline_tests.assets.faulty_node import Faults, Spoil
-from valmon_pipeline_tests.assets.stored import fresh_warehouse, table_hashes
+from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
 from valmon_pipeline_tests.recording import devnet
 
 BEFORE, EPOCH, AFTER = EPOCHS = (9, 11, 13)
@@ -49,8 +55,8 @@ def hashes(warehouse: Warehouse) -> dict[str, str]:
 
 def run(
     url: str, warehouse: Warehouse, watch: Watch = NETWORK, epochs: Sequence[int] = EPOCHS
-) -> RunOutcome:
-    return EpochMaterializer(client_opener(url), warehouse, watch, deadline_seconds=20).run(epochs)
+) -> LoadOutcome:
+    return EpochLoader(client_opener(url), warehouse, watch, deadline_seconds=20).run(epochs)
 
 
 def truncated(body: bytes) -> Response:
@@ -286,9 +292,7 @@ def test_a_bad_answer_costs_its_fact_and_changes_no_row(
     shared = "{64}" in bad.path  # a path that says nothing about the epoch: only 11 is run
     reports: dict[int, EpochReport] = {}
     with bad.happening(faults):
-        materializer = EpochMaterializer(
-            client_opener(node_url), warehouse, NETWORK, deadline_seconds=20
-        )
+        materializer = EpochLoader(client_opener(node_url), warehouse, NETWORK, deadline_seconds=20)
         epochs = [EPOCH] if shared else [EPOCH, AFTER]
         outcome = materializer.run(epochs, lambda report: reports.update({report.epoch: report}))
     if bad.costs is None:
@@ -300,7 +304,7 @@ def test_a_bad_answer_costs_its_fact_and_changes_no_row(
         assert outcome.failures == {}
         report = reports[EPOCH]
         missing = {fact.fact for fact in report.missing}
-        assert report.kept == (bad.costs != SETTLED)
+        assert (EPOCH in materializer.kept) == (bad.costs != SETTLED)
         assert (bad.costs in missing) == (bad.costs != SETTLED), missing
         said = " ".join(fact.reason or "" for fact in report.sources)
     for name in bad.names:
@@ -313,7 +317,7 @@ def test_a_bad_answer_costs_its_fact_and_changes_no_row(
         found = table_hashes(warehouse)
         assert found.pop("check_results") != hashes["check_results"]
         assert found == {name: rows for name, rows in hashes.items() if name != "check_results"}
-        repaired = EpochMaterializer(client_opener(node_url), warehouse, NETWORK).run([EPOCH])
+        repaired = EpochLoader(client_opener(node_url), warehouse, NETWORK).run([EPOCH])
         assert repaired.failures == {}
     assert table_hashes(warehouse) == hashes
 
@@ -397,17 +401,18 @@ def test_a_node_that_goes_away_fails_what_is_left_of_the_run(
     epochs = range(20, 30)
     with ExitStack() as after_the_first, fresh_warehouse(database_url) as warehouse:
 
-        def lose_the_node(report: EpochReport) -> None:
-            if report.epoch == epochs[0]:
+        def lose_the_node(epoch: int) -> None:
+            if epoch == epochs[0]:
                 lost = faults.replacing(".*", refusal(503, "no upstream"))
                 after_the_first.enter_context(lost)
 
-        materializer = EpochMaterializer(client_opener(node_url), warehouse, NETWORK)
-        outcome = materializer.run(epochs, on_stored=lose_the_node)
-    assert outcome.stored[0] == epochs[0]
-    assert len(outcome.stored) <= 2  # the next one may have been read already
-    assert sorted([*outcome.stored, *outcome.failures]) == list(epochs)
-    reasons = [outcome.failures[epoch] for epoch in sorted(outcome.failures)]
+        reader = EpochLoader(client_opener(node_url), warehouse, NETWORK).reader
+        with pytest.raises(EpochsFailedError) as failed:
+            replace(reader, on_read=lose_the_node).read(epochs)
+        assert stored_epochs(warehouse) == []
+    failures = failed.value.reasons
+    assert len(failures) >= len(epochs) - 2  # the next one may have been read already
+    reasons = [failures[epoch] for epoch in sorted(failures)]
     assert all("HTTP 503 (no upstream), after 2 attempts" in reason for reason in reasons)
     assert [reason.startswith("not tried: ") for reason in reasons] == [
         False,
@@ -437,18 +442,17 @@ def refuse_epoch(warehouse: Warehouse, epoch: int) -> None:
         )
 
 
-def test_a_full_disk_fails_the_epoch_and_leaves_all_of_its_tables(
+def test_a_full_disk_fails_the_batch_and_leaves_all_of_its_tables(
     database_url: str, node_url: str
 ) -> None:
     with fresh_warehouse(database_url) as warehouse:
         run(node_url, warehouse)
         before = table_hashes(warehouse)
         refuse_epoch(warehouse, EPOCH)
-        outcome = run(node_url, warehouse)
-        assert outcome.stored == [BEFORE, AFTER]
-        assert set(outcome.failures) == {EPOCH}
-        reason = outcome.failures[EPOCH]
-        for name in ("store epoch 11", "sync_rewards", "No space left", "disk", warehouse.schema):
+        with pytest.raises(StorageError) as refused:
+            run(node_url, warehouse)
+        reason = str(refused.value)
+        for name in ("store 3 epochs", "sync_rewards", "No space left", "disk", warehouse.schema):
             assert name in reason
         assert table_hashes(warehouse) == before
 
@@ -476,14 +480,9 @@ class TestDatabaseAway:
         def stop(report: EpochReport) -> None:
             server.stop()
 
-        materializer = EpochMaterializer(client_opener(node_url), warehouse, NETWORK)
-        outcome = materializer.run([BEFORE, EPOCH, AFTER], on_stored=stop)
-        assert outcome.stored == [BEFORE]
-        assert set(outcome.failures) == {EPOCH, AFTER}
-        assert "epoch 11" in outcome.failures[EPOCH]
-        assert outcome.failures[AFTER].startswith("not tried: ")
-        for reason in outcome.failures.values():
-            assert "VALMON_DATABASE_URL" in reason or "shutting down" in reason
+        loader = EpochLoader(client_opener(node_url), warehouse, NETWORK, batch_epochs=1)
+        with pytest.raises(StorageError, match=r"VALMON_DATABASE_URL|shutting down"):
+            loader.run([BEFORE, EPOCH, AFTER], on_stored=stop)
         with pytest.raises(StorageError, match="VALMON_DATABASE_URL"):
             run(node_url, warehouse)
 
@@ -507,13 +506,10 @@ class TestUnknownValidators:
         watch = replace(self.UNKNOWN, registry_limit=registry_limit)
         reports: list[EpochReport] = []
         with fresh_warehouse(database_url) as warehouse:
-            EpochMaterializer(client_opener(node_url), warehouse, watch).run(
-                [EPOCH], reports.append
-            )
+            EpochLoader(client_opener(node_url), warehouse, watch).run([EPOCH], reports.append)
             stored = warehouse.read("attestation_rewards")
         assert stored["validator_index"].tolist() == [0]
         assert reports[0].unknown_ids == (4711, "0x" + "ab" * 48)
-        assert str(4711) in epoch_metadata(reports[0], "blocks")["unknown_validators"]
 
     @pytest.mark.parametrize("registry_limit", [0, 20_000])
     def test_if_nobody_exists_nobody_is_asked_for(

@@ -185,7 +185,7 @@ GROUPS_ADD_UP = "epoch_summaries.groups_add_up"
 # The recorded chain has no states to lie about; see test_network_state.
 OF_STATES = {
     "attestation_rewards.rewards_match_state",
-    "network_bands.network_state_was_read",
+    "network_epochs.network_state_was_read",
 }
 
 

@@ -10,12 +10,13 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.fact_batch import EpochReport
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.epoch.facts import Fact
 from valmon_pipeline.storage.queries.node_deviations import node_deviations
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, table_hashes
 
@@ -50,7 +51,7 @@ def balancer(true_node: ReplayNode, true_node_url: str) -> Iterator[str]:
 
 def store(url: str, warehouse: Warehouse, watch: Watch) -> EpochReport:
     reports: list[EpochReport] = []
-    materializer = EpochMaterializer(client_opener(url), warehouse, watch)
+    materializer = EpochLoader(client_opener(url), warehouse, watch)
     outcome = materializer.run([EPOCH], on_stored=reports.append)
     assert outcome.failures == {}
     return reports[0]

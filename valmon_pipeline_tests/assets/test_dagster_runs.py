@@ -14,13 +14,22 @@ from dagster._core.loader import LoadingContextForTest
 
 from valmon_pipeline.alerting.rules import EPOCH_RULES
 from valmon_pipeline.assets.alert_checks import MESSAGES_CHECK
-from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK, EPOCH_ASSETS, STEP_ASSETS, asset_key
+from valmon_pipeline.assets.asset_graph import (
+    CONTRACT_CHECK,
+    EPOCH_TABLES,
+    FACT_TABLES,
+    SCORE_TABLES,
+    asset_key,
+)
+from valmon_pipeline.assets.failed_epochs import epochs_blamed
 from valmon_pipeline.assets.history import LOAD_HISTORY
 from valmon_pipeline.assets.registry import KNOWN_CHECK
+from valmon_pipeline.assets.score_batch import rescore_reason
 from valmon_pipeline.config import Settings, load_settings
 from valmon_pipeline.definitions import (
     MATERIALIZE_EPOCHS,
     REFRESH_VALIDATORS,
+    RESCORE_EPOCHS,
     build_definitions,
 )
 from valmon_pipeline.epoch.checks import EPOCH_CHECKS
@@ -30,6 +39,7 @@ from valmon_pipeline.partitions import (
     range_tags,
     register_epochs,
     registered_epochs,
+    stretches_around,
 )
 from valmon_pipeline.pipeline import pipeline_of
 from valmon_pipeline.storage.process_counters import stored_counts
@@ -159,7 +169,7 @@ def checks_of(
     return found
 
 
-ALL_CHECKS = {f"{table}.{CONTRACT_CHECK}" for table in STEP_ASSETS} | {
+ALL_CHECKS = {f"{table}.{CONTRACT_CHECK}" for table in EPOCH_TABLES} | {
     f"{check.asset}.{check.name}" for check in EPOCH_CHECKS
 }
 
@@ -171,12 +181,14 @@ class TestEpochs:
         result = deploy.materialize(epochs)
         assert result.success
         assert stored_epochs(deploy.warehouse) == list(epochs)
-        for table in EPOCH_ASSETS:
+        for table in (*FACT_TABLES, *SCORE_TABLES):
             metadata = metadata_of(deploy, result, table)
             assert sorted(metadata) == list(epochs), table
             rows = deploy.warehouse.read(table, columns=["epoch"])["epoch"].value_counts()
             for epoch, values in metadata.items():
                 assert values["dagster/partition_row_count"] == rows.get(epoch, 0)
+                if table in SCORE_TABLES:
+                    continue
                 assert values["epoch_requests"] > 10
                 assert values["epoch_bytes_received"] > 10_000
                 assert values["epoch_seconds"] > 0
@@ -265,7 +277,7 @@ class TestEpochs:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("valmon_pipeline.assets.epoch.make_due_standings", killed)
+            patch.setattr("valmon_pipeline.assets.steps.make_due_standings", killed)
             with pytest.raises(KeyboardInterrupt):
                 deploy.materialize([5, 6, 7])
         assert stored_epochs(deploy.warehouse) == [5, 6, 7]
@@ -303,7 +315,7 @@ def a_stranger_in_the_first_committee(body: Any) -> None:
 
 
 class TestFailures:
-    def test_one_epoch_fails_the_others_are_stored_and_the_run_says_so(
+    def test_one_epoch_fails_nothing_of_the_run_is_stored_and_it_says_which(
         self, deploy: Deployment, faults: Faults
     ) -> None:
         epochs = range(9, 14)
@@ -311,39 +323,37 @@ class TestFailures:
         committees = "/eth/v1/beacon/states/88/committees"
         with faults.spoiling(committees, a_stranger_in_the_first_committee):
             result = deploy.materialize(epochs, raise_on_error=False)
-        assert not result.success
-        assert stored_epochs(deploy.warehouse) == [9, 10, 12, 13]
-        failure = result.failure_data_for_node("epoch")
-        assert failure is not None
-        assert failure.user_failure_data is not None
-        assert failure.user_failure_data.description == (
-            "1 of 5 epochs failed, the others are stored"
-        )
-        reasons = failure.user_failure_data.metadata
-        assert set(reasons) == {"epoch 11"}
-        assert "committees" in str(reasons["epoch 11"].value)
-        assert "4711" in str(reasons["epoch 11"].value)
-        for table in STEP_ASSETS:
-            assert deploy.statuses(table) == {
-                9: "MATERIALIZED",
-                10: "MATERIALIZED",
-                11: "FAILED",
-                12: "MATERIALIZED",
-                13: "MATERIALIZED",
-            }
-            metadata = metadata_of(deploy, result, table)
-            assert sorted(metadata) == [9, 10, 12, 13]
-            shown = "node" if table in EPOCH_ASSETS else "window_epochs"
-            assert all(shown in values for values in metadata.values())
-        checks = checks_of(deploy, result)
-        assert set(checks) == ALL_CHECKS
-        assert all(check.passed for check in checks.values())
+            assert not result.success
+            assert stored_epochs(deploy.warehouse) == []
+            failure = result.failure_data_for_node("facts")
+            assert failure is not None
+            assert failure.user_failure_data is not None
+            assert failure.user_failure_data.description == (
+                "1 of 5 epochs cannot be materialized; nothing of this run is stored"
+            )
+            reasons = failure.user_failure_data.metadata
+            assert set(reasons) == {"epoch 11"}
+            assert "committees" in str(reasons["epoch 11"].value)
+            assert "4711" in str(reasons["epoch 11"].value)
+            for table in EPOCH_TABLES:
+                assert metadata_of(deploy, result, table) == {}
+            blamed = epochs_blamed(events_of(deploy, result))
+            assert set(blamed) == {11}
 
-        # the repair: the same run again, when the node is well
+            # the stretches around it, from what was read already
+            for stretch in stretches_around(epochs, blamed):
+                assert deploy.materialize(stretch).success
+        assert stored_epochs(deploy.warehouse) == [9, 10, 12, 13]
+        for table in EPOCH_TABLES:
+            statuses = deploy.statuses(table)
+            assert statuses.pop(11, "FAILED") == "FAILED"
+            assert statuses == dict.fromkeys((9, 10, 12, 13), "MATERIALIZED"), table
+
+        # the repair: the same epoch again, when the node is well
         assert deploy.materialize([11]).success
         assert deploy.statuses("blocks") == dict.fromkeys(epochs, "MATERIALIZED")
 
-    def test_a_broken_contract_stores_nothing_and_fails_its_check(
+    def test_a_broken_contract_stores_nothing_and_names_the_epoch(
         self, deploy: Deployment, faults: Faults
     ) -> None:
         # In a leak, what a validator that is away loses takes its score, which only the node knows.
@@ -359,15 +369,52 @@ class TestFailures:
             result = deploy.materialize(leak, raise_on_error=False)
         assert not result.success
         assert table_hashes(deploy.warehouse) == before
-        failed = {
-            name: check for name, check in checks_of(deploy, result).items() if not check.passed
+        (failure,) = [
+            event.step_failure_data.user_failure_data
+            for event in events_of(deploy, result)
+            if event.is_step_failure
+        ]
+        assert failure is not None
+        assert str(failure.description).startswith("attestation_rewards breaks its contract")
+        assert "inactivity_penalty" in str(failure.description)
+        assert set(failure.metadata) == {"epoch 24"}
+
+    def test_scores_are_made_alone_from_stored_facts(self, deploy: Deployment) -> None:
+        epochs = range(9, 12)
+        register_epochs(deploy.instance, deploy.network, epochs)
+        deploy.materialize(epochs)
+        before = table_hashes(deploy.warehouse)
+        standings = deploy.warehouse.read("validator_standings")
+        schema = deploy.network
+        with deploy.warehouse.database.transaction("spoil scores") as connection:
+            connection.exec_driver_sql(
+                f"UPDATE {schema}.effectiveness_scores SET attestation_effectiveness = 0.5"
+            )
+            connection.exec_driver_sql(f"DELETE FROM {schema}.epoch_summaries WHERE epoch = 10")
+        result = deploy.run(RESCORE_EPOCHS, tags=dict(range_tags(epochs)))
+        assert {event.step_key for event in result.get_step_success_events()} == {
+            "scores",
+            "standings",
         }
-        assert set(failed) == {f"attestation_rewards.{CONTRACT_CHECK}"}
-        check = failed[f"attestation_rewards.{CONTRACT_CHECK}"]
-        assert check.description is not None
-        assert check.description.startswith("epoch 24: ")
-        assert "inactivity_penalty" in check.description
-        assert check.metadata["failing_epochs"].value == "[24]"
+        assert table_hashes(deploy.warehouse) == before
+        assert deploy.warehouse.read("validator_standings").equals(standings)
+        entered = deploy.warehouse.read("corrections")
+        assert set(entered["reason"]) == {rescore_reason()}
+        assert set(entered["table_name"]) == {"effectiveness_scores"}
+
+    def test_one_table_of_scores_is_made_alone(self, deploy: Deployment) -> None:
+        register_epochs(deploy.instance, deploy.network, [9])
+        deploy.materialize([9])
+        bands = asset_key(deploy.network, "network_bands")
+        result = deploy.run(RESCORE_EPOCHS, partition_key=epoch_key(9), asset_selection=[bands])
+        assert result.success
+        told = [table for table in EPOCH_TABLES if metadata_of(deploy, result, table)]
+        assert told == ["network_bands"]
+
+    def test_scores_without_facts_say_what_to_do(self, deploy: Deployment) -> None:
+        register_epochs(deploy.instance, deploy.network, [9])
+        with pytest.raises(dg.Failure, match="the facts of 1 of 1 epochs are not stored"):
+            deploy.run(RESCORE_EPOCHS, tags=dict(range_tags([9])))
 
     def test_a_failing_check_fails_no_run_and_is_kept(
         self, deploy: Deployment, faults: Faults
@@ -556,7 +603,7 @@ def test_definitions_load_without_node_and_database() -> None:
     graph = definitions.resolve_asset_graph()
     tables = {key.path[-1] for key in graph.get_all_asset_keys()}
     assert tables == {
-        *STEP_ASSETS,
+        *EPOCH_TABLES,
         *("validators", "validator_labels", "epoch_history", "validator_day_summaries"),
         *("chain_head", "live_slots", "live_events"),
     }
@@ -614,7 +661,7 @@ class TestAlertChecks:
         job = stored.definitions.resolve_implicit_global_asset_job_def()
         result = job.execute_in_process(
             instance=stored.instance,
-            asset_selection=[asset_key(stored.network, table) for table in STEP_ASSETS],
+            asset_selection=[asset_key(stored.network, table) for table in EPOCH_TABLES],
             tags=dict(range_tags([21, 22])),
         )
         assert result.success

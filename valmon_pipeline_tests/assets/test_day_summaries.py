@@ -11,13 +11,13 @@ import pytest
 
 from valmon_pipeline.assets.day_summaries import sum_up_day
 from valmon_pipeline.assets.day_sums import day_summaries_frame
-from valmon_pipeline.assets.materialization import EpochMaterializer
 from valmon_pipeline.errors import StorageError
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.partitions import epochs_of_day
 from valmon_pipeline.storage.queries import group_summary
 from valmon_pipeline.storage.stored_days import day_of_epoch, stored_days
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
 
@@ -28,7 +28,7 @@ EPOCHS = range(16, 24)
 def warehouse(database_url: str, true_node_url: str) -> Iterator[Warehouse]:
     """Epochs of everybody, with misses, proposals and a sync committee."""
     with fresh_warehouse(database_url) as warehouse:
-        EpochMaterializer(client_opener(true_node_url), warehouse, NETWORK).run(EPOCHS)
+        EpochLoader(client_opener(true_node_url), warehouse, NETWORK).run(EPOCHS)
         yield warehouse
 
 
@@ -106,7 +106,7 @@ def test_a_proposal_counts_only_while_its_proposer_is_watched(
     database_url: str, true_node_url: str
 ) -> None:
     with fresh_warehouse(database_url) as warehouse:
-        EpochMaterializer(client_opener(true_node_url), warehouse, FEW).run(EPOCHS)
+        EpochLoader(client_opener(true_node_url), warehouse, FEW).run(EPOCHS)
         frame = day_summaries_frame(warehouse, date(2026, 1, 1), EPOCHS)
         duties = warehouse.read("proposer_duties", epochs=EPOCHS)
     assert set(frame["validator_index"]) <= FEW.indices
@@ -135,7 +135,7 @@ def test_sums_are_not_replaced_by_those_of_fewer_epochs(
     database_url: str, true_node_url: str, day: date
 ) -> None:
     with fresh_warehouse(database_url) as warehouse:
-        EpochMaterializer(client_opener(true_node_url), warehouse, FEW).run(EPOCHS)
+        EpochLoader(client_opener(true_node_url), warehouse, FEW).run(EPOCHS)
         sum_up_day(warehouse, day)
         before = warehouse.read("validator_day_summaries")
         with warehouse.database.transaction("drop an epoch") as connection:

@@ -13,13 +13,13 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
 from valmon_pipeline.beacon.circuit_breaker import BreakerPolicy
 from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.beacon.transports.retry import RetryPolicy
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.frames import contract_of
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import NETWORK, client_opener
 from valmon_pipeline_tests.assets.stored import EPOCH_TABLES, fresh_warehouse
 from valmon_pipeline_tests.moody_node import Mood, moody_node, options
@@ -51,7 +51,7 @@ def nodes_by_epoch(warehouse: Warehouse) -> dict[int, str]:
 def undisturbed(database_url: str, true_node_url: str) -> dict[str, str]:
     with fresh_warehouse(database_url) as warehouse:
         opener = client_opener(true_node_url)
-        assert EpochMaterializer(opener, warehouse, NETWORK).run(EPOCHS).failures == {}
+        assert EpochLoader(opener, warehouse, NETWORK).run(EPOCHS).failures == {}
         return rows(warehouse)
 
 
@@ -85,13 +85,13 @@ def test_a_node_that_dies_is_replaced_in_the_middle_of_a_run(
         url = node.enter_context(BackgroundReplayNode(ReplayNode(true_node.recording))).url
         dying: list[threading.Thread] = []
 
-        def on_stored(report: EpochReport) -> None:
-            if report.epoch == EPOCHS[2]:
+        def on_read(epoch: int) -> None:
+            if epoch == EPOCHS[2]:
                 dying.append(threading.Thread(target=node.close))
                 dying[0].start()
 
-        materializer = EpochMaterializer(pool_of(url, true_node_url), own_warehouse, NETWORK)
-        outcome = materializer.run(EPOCHS, on_stored)
+        loader = EpochLoader(pool_of(url, true_node_url), own_warehouse, NETWORK, on_read=on_read)
+        outcome = loader.run(EPOCHS)
         dying[0].join()
     assert outcome.failures == {}
     assert outcome.stored == list(EPOCHS)
@@ -110,7 +110,7 @@ def test_an_epoch_of_which_a_node_lacks_a_fact_is_read_from_another_from_its_sta
 ) -> None:
     (first, pruned), (second, other) = nodes
     pruned.refused[f"/eth/v1/beacon/states/{17 * 8}/committees"] = 404
-    materializer = EpochMaterializer(pool_of(first, second), own_warehouse, NETWORK)
+    materializer = EpochLoader(pool_of(first, second), own_warehouse, NETWORK)
     outcome = materializer.run(EPOCHS)
     assert outcome.failures == {}
     assert rows(own_warehouse) == undisturbed
@@ -127,7 +127,7 @@ def test_an_epoch_fails_only_when_every_node_failed_and_says_why_for_each(
     (first, one), (second, other) = nodes
     path = f"/eth/v2/beacon/blocks/{17 * 8 + 1}"
     one.refused[path] = other.refused[path] = 403
-    materializer = EpochMaterializer(pool_of(first, second), own_warehouse, NETWORK)
+    materializer = EpochLoader(pool_of(first, second), own_warehouse, NETWORK)
     outcome = materializer.run(EPOCHS)
     # Epoch 16 has the slot in its window.
     assert set(outcome.failures) == {16, 17}
@@ -144,7 +144,7 @@ def test_answers_that_contradict_each_other_are_asked_of_another_node(
     one.changed[f"/eth/v1/beacon/states/{17 * 8}/sync_committees"] = {
         "validators": [str(4711 + seat) for seat in range(32)]
     }
-    materializer = EpochMaterializer(pool_of(first, second), own_warehouse, NETWORK)
+    materializer = EpochLoader(pool_of(first, second), own_warehouse, NETWORK)
     outcome = materializer.run([17, 18])
     assert outcome.failures == {}
     assert nodes_by_epoch(own_warehouse) == {17: second, 18: second}
@@ -167,7 +167,7 @@ def test_a_node_that_falls_silent_is_not_waited_for_twice(
             replace(options(url, retry), timeout_seconds=1.5) for url in (node.url, true_node_url)
         ]
         begun = time.monotonic()
-        outcome = EpochMaterializer(NodePool(nodes), own_warehouse, NETWORK).run([15])
+        outcome = EpochLoader(NodePool(nodes), own_warehouse, NETWORK).run([15])
         seconds = time.monotonic() - begun
         silence.set()
     assert outcome.stored == [15]
@@ -189,7 +189,7 @@ def test_a_third_of_all_answers_may_be_bad(
     pool = NodePool(
         [options(url, patient) for url, _ in nodes[:how_many]], policy=BreakerPolicy(3, 0.1)
     )
-    outcome = EpochMaterializer(pool, own_warehouse, NETWORK).run(EPOCHS)
+    outcome = EpochLoader(pool, own_warehouse, NETWORK).run(EPOCHS)
     assert outcome.failures == {}
     assert rows(own_warehouse) == undisturbed
     kinds = nodes[0][1].failed

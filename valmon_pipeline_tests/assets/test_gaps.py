@@ -11,10 +11,11 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, RunOutcome
+from valmon_pipeline.assets.loading import LoadOutcome
 from valmon_pipeline.beacon.node_pool import NodePool
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import FEW, client_opener, node_options
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
 
@@ -53,8 +54,8 @@ def own_warehouse(database_url: str) -> Iterator[Warehouse]:
         yield warehouse
 
 
-def run(url: str, warehouse: Warehouse, *epochs: int) -> RunOutcome:
-    return EpochMaterializer(client_opener(url), warehouse, FEW).run(epochs)
+def run(url: str, warehouse: Warehouse, *epochs: int) -> LoadOutcome:
+    return EpochLoader(client_opener(url), warehouse, FEW).run(epochs)
 
 
 def test_a_block_that_a_node_lost_refuses_the_epoch_and_no_other(
@@ -75,7 +76,7 @@ def test_a_second_node_that_has_the_block_gives_the_epoch(
 ) -> None:
     with node_without(true_node, {"80", LOST_ROOT}.__contains__) as url:
         nodes = NodePool([node_options(url), node_options(true_node_url)], now=lambda: 1e12)
-        outcome = EpochMaterializer(nodes, own_warehouse, FEW).run([EPOCH])
+        outcome = EpochLoader(nodes, own_warehouse, FEW).run([EPOCH])
     assert outcome.stored == [EPOCH]
     first = own_warehouse.read("blocks", epochs=[EPOCH]).to_dict("records")[0]
     assert (first["slot"], first["status"], first["proposer_index"]) == (80, "proposed", 2)

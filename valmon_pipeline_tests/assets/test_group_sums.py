@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from valmon_pipeline.assets.label_history import merge_labels, no_labels
-from valmon_pipeline.assets.materialization import EpochMaterializer
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
 from valmon_pipeline.frames.sums import sum_columns
 from valmon_pipeline.frames.validator_penalties import PENALTY_TYPES
 from valmon_pipeline.scoring.miss_causes import MissCause
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, client_opener, compute
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
 
@@ -210,7 +210,7 @@ def test_every_category_adds_up_to_everybody(computed: Computed) -> None:
 def test_stored_labels_group_the_epochs_of_a_run(database_url: str, true_node_url: str) -> None:
     with fresh_warehouse(database_url) as warehouse:
         warehouse.replace_table("validator_labels", history())
-        EpochMaterializer(client_opener(true_node_url), warehouse, FEW).run([MOVE - 1, MOVE])
+        EpochLoader(client_opener(true_node_url), warehouse, FEW).run([MOVE - 1, MOVE])
         stored = warehouse.read("epoch_summaries")
     names = stored[stored["epoch"] == MOVE][["category", "value"]].to_numpy(object).tolist()
     assert names == sorted(names)

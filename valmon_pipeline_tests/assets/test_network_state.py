@@ -31,7 +31,7 @@ after it."""
 FEW = Watch(indices=frozenset({0, 3, 10, 33, 45, 90, 100, 121}), registry_limit=0)
 WITH_STATE = replace(FEW, network_state=True)
 WATCHED_CHECK = "attestation_rewards.rewards_match_state"
-READ_CHECK = "network_bands.network_state_was_read"
+READ_CHECK = "network_epochs.network_state_was_read"
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, RunOutcome
+from valmon_pipeline.assets.loading import LoadOutcome
 from valmon_pipeline.devnet.replay_node import ReplayNode
 from valmon_pipeline.errors import NodeNotReadyError
 from valmon_pipeline.reading.epoch_reader import EpochReader
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import NETWORK, client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs, table_hashes
 from valmon_pipeline_tests.live_chain import (
@@ -43,9 +44,9 @@ def warehouse(database_url: str) -> Iterator[Warehouse]:
 
 def run(
     chain: LiveChain, warehouse: Warehouse, epochs: Sequence[int] = (EPOCH,), **how: Any
-) -> RunOutcome:
+) -> LoadOutcome:
     how = {"provisional": True, "deadline_seconds": 20, **how}
-    return EpochMaterializer(client_opener(chain.url), warehouse, NETWORK, **how).run(epochs)
+    return EpochLoader(client_opener(chain.url), warehouse, NETWORK, **how).run(epochs)
 
 
 def finality_of(warehouse: Warehouse) -> dict[int, bool]:
@@ -89,7 +90,7 @@ def test_provisional_rows_are_those_that_become_final(
     assert run(chain, warehouse, [epoch]).stored == [epoch]
     assert finality_of(warehouse) == {epoch: False}
     with fresh_warehouse(database_url) as final:
-        EpochMaterializer(client_opener(true_node_url), final, NETWORK).run([epoch])
+        EpochLoader(client_opener(true_node_url), final, NETWORK).run([epoch])
         assert finality_of(final) == {epoch: True}
         # The nodes differ in when genesis was and in their address.
         final_hashes, hashes = table_hashes(final), hashes_apart_from_finality(warehouse)

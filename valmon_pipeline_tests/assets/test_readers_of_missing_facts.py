@@ -14,7 +14,7 @@ from valmon_pipeline.assets.alerts import Alerting, evaluate_due_epochs
 from valmon_pipeline.assets.day_summaries import sum_up_day
 from valmon_pipeline.assets.label_history import no_labels
 from valmon_pipeline.assets.metadata import describe_epoch
-from valmon_pipeline.assets.rescoring import diff, rescore
+from valmon_pipeline.assets.rescoring import diff
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.epoch.epoch_frames import EpochFrames, compute_epoch_frames
 from valmon_pipeline.frames.balance_ledger import COMPONENTS
@@ -42,6 +42,7 @@ from valmon_pipeline.storage.queries import (
 from valmon_pipeline.storage.queries.figures import FiguresReader
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import AT, FEW, Computed, compute
+from valmon_pipeline_tests.assets.rescored import rescore
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
 from valmon_pipeline_tests.epoch.missing import AFTER_AN_OUTAGE, TAKEN, without
 from valmon_pipeline_tests.observability.times import GENESIS, SLOT_MS, time_of

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from valmon_pipeline.assets import rescoring
+from valmon_pipeline.assets import score_batch as score_batch_module
 from valmon_pipeline.assets import standings as standings_module
 from valmon_pipeline.assets.day_summaries import sum_up_day
-from valmon_pipeline.assets.rescoring import diff, rescore, stored_in, sum_up_days_again
+from valmon_pipeline.assets.rescoring import diff, stored_in, sum_up_days_again
 from valmon_pipeline.assets.standings import make_due_standings
 from valmon_pipeline.epoch import group_sums, network_scores, scores
-from valmon_pipeline.errors import ObjectUnavailableError, StorageError
+from valmon_pipeline.errors import EpochsFailedError, ObjectUnavailableError
 from valmon_pipeline.scoring.effectiveness import (
     FORMULA_VERSION,
     attestation_effectiveness,
@@ -23,9 +23,11 @@ from valmon_pipeline.scoring.effectiveness import (
 )
 from valmon_pipeline.scoring.health import HealthRules
 from valmon_pipeline.scoring.standings import StandingRules
+from valmon_pipeline.storage import step_frames
 from valmon_pipeline.storage.stored_days import day_of_epoch
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, compute
+from valmon_pipeline_tests.assets.rescored import rescore
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
 from valmon_pipeline_tests.assets.stored_devnet import bind, store
 
@@ -90,7 +92,7 @@ def another_formula(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> No
 
     for module in (scores, network_scores):
         monkeypatch.setattr(module, "attestation_effectiveness", harsher)
-    for module in (scores, group_sums, rescoring, standings_module):
+    for module in (scores, group_sums, score_batch_module, standings_module, step_frames):
         monkeypatch.setattr(module, "FORMULA_VERSION", NEWER)
 
 
@@ -237,23 +239,6 @@ def test_epochs_that_are_not_stored_are_left_out(warehouse: Warehouse) -> None:
     assert stored_in(warehouse, 0, 15) == [13, 14, 15]
     with pytest.raises(ObjectUnavailableError, match=r"no epoch of 90\.\.99 is stored"):
         stored_in(warehouse, 90, 99)
-    assert rescore(warehouse, [15, 90]).epochs == (15,)
-
-
-def test_a_failure_leaves_whole_epochs_and_the_rest_to_the_next_time(
-    warehouse: Warehouse, another_formula: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-
-    def fail(epoch: int) -> None:
-        seen.append(epoch)
-        if len(seen) == 3:
-            raise StorageError("the database is away")
-
-    with pytest.raises(StorageError):
-        rescore(warehouse, EPOCHS, fail)
-    versions = warehouse.read("effectiveness_scores").groupby("epoch")["formula_version"].unique()
-    assert [one.tolist() for one in versions] == [[NEWER]] * 3 + [[FORMULA_VERSION]] * 7
-    rescore(warehouse, EPOCHS)
-    make_due_standings(warehouse, RULES)
-    assert diff(warehouse, RULES, EPOCHS) == []
+    with pytest.raises(EpochsFailedError) as failed:
+        rescore(warehouse, [15, 90])
+    assert set(failed.value.reasons) == {90}

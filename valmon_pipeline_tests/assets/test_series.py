@@ -17,7 +17,6 @@ import pytest
 
 from valmon_pipeline.assets.day_summaries import sum_up_day
 from valmon_pipeline.assets.label_history import merge_labels, no_labels
-from valmon_pipeline.assets.materialization import EpochMaterializer
 from valmon_pipeline.chain.status import ValidatorStatus
 from valmon_pipeline.errors import ConfigurationError
 from valmon_pipeline.frames import conform
@@ -46,6 +45,7 @@ from valmon_pipeline.storage.queries import (
 from valmon_pipeline.storage.queries.series import network_of
 from valmon_pipeline.storage.queries.sums import RATIOS, REAL
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import NETWORK, client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
 
@@ -71,7 +71,7 @@ def warehouse(database_url: str, true_node_url: str) -> Iterator[Warehouse]:
     """Misses, proposals, slashings, exits, withdrawals, a fork and the beginning of a leak."""
     with fresh_warehouse(database_url) as warehouse:
         warehouse.replace_table("validator_labels", labels())
-        EpochMaterializer(client_opener(true_node_url), warehouse, NETWORK).run(EPOCHS)
+        EpochLoader(client_opener(true_node_url), warehouse, NETWORK).run(EPOCHS)
         with warehouse.database.transaction("tell another time") as connection:
             connection.exec_driver_sql(
                 f"UPDATE {warehouse.schema}.network_identity SET genesis_time = {GENESIS}, "

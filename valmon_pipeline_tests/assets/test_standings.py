@@ -9,15 +9,12 @@ from typing import Final
 import pandas as pd
 import pytest
 
-from valmon_pipeline.assets.standings import (
-    MadeStandings,
-    make_due_standings,
-    standings_frames,
-)
+from valmon_pipeline.assets.standings import make_due_standings, standings_frames
 from valmon_pipeline.errors import ContractViolationError
 from valmon_pipeline.scoring.health import HealthRules
 from valmon_pipeline.scoring.standings import StandingRules
 from valmon_pipeline.storage.standings_due import DueStandings, due_standings, spread_marks
+from valmon_pipeline.storage.step_frames import StandingStep, StepFrames, StoredStep
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.assets.epochs import FEW, NETWORK, Computed, compute
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
@@ -101,28 +98,19 @@ def test_filling_a_gap_makes_the_following_epochs_again(
     assert window["min"].tolist() == [1, 2, 3, 4, 5] + 11 * [6] == window["max"].tolist()
 
 
-def test_a_run_makes_its_own_standings_before_all_others(
-    warehouse: Warehouse, computed: Computed
-) -> None:
-    store(warehouse, computed, EPOCHS)
-    made: list[int] = []
-    make_due_standings(warehouse, SHORT, lambda one: made.append(one.epoch), first=[18, 19])
-    assert made == [18, 19, *(epoch for epoch in EPOCHS if epoch not in (18, 19))]
-
-
 class Killed(BaseException):
     """Nothing catches this, as nothing catches a kill."""
 
 
-def killed_after(count: int) -> Callable[[MadeStandings], None]:
+def killed_after(count: int) -> Callable[[StoredStep], None]:
     seen: list[int] = []
 
-    def on_made(made: MadeStandings) -> None:
-        seen.append(made.epoch)
+    def on_stored(stored: StoredStep) -> None:
+        seen.extend(stored.epochs)
         if len(seen) == count:
             raise Killed
 
-    return on_made
+    return on_stored
 
 
 def test_what_a_kill_leaves_undone_the_next_run_makes(
@@ -135,7 +123,7 @@ def test_what_a_kill_leaves_undone_the_next_run_makes(
         store(other, computed, EPOCHS[:8])
         for count in (1, 2, 1):
             with pytest.raises(Killed):
-                make_due_standings(other, SHORT, killed_after(count))
+                make_due_standings(other, SHORT, rows_at_once=1, on_stored=killed_after(count))
         assert sorted(set(standings(other)["epoch"])) == list(EPOCHS[:4])
         found = in_runs(other, computed, [EPOCHS[8:]], SHORT)
         pd.testing.assert_frame_equal(found, undisturbed, check_exact=True)
@@ -145,8 +133,8 @@ def test_facts_stored_meanwhile_are_not_lost(warehouse: Warehouse, computed: Com
     store(warehouse, computed, EPOCHS)
     stored_again: list[int] = []
 
-    def store_once_more(made: MadeStandings) -> None:
-        if made.epoch == 9 and not stored_again:
+    def store_once_more(stored: StoredStep) -> None:
+        if stored.epochs == (9,) and not stored_again:
             # 7 was read already and is in the window of 10, 11 and 12, which are not made yet.
             stored_again.append(7)
             tables = dict(computed.frames[7].tables)
@@ -154,7 +142,7 @@ def test_facts_stored_meanwhile_are_not_lost(warehouse: Warehouse, computed: Com
             tables["effectiveness_scores"] = scores.assign(attainable_effectiveness=0.25)
             warehouse.replace_epoch(7, tables)
 
-    make_due_standings(warehouse, SHORT, store_once_more)
+    make_due_standings(warehouse, SHORT, rows_at_once=1, on_stored=store_once_more)
     found = standings(warehouse)
     warehouse.replace_epoch(7, warehouse_tables(warehouse, 7))
     make_due_standings(warehouse, SHORT)
@@ -197,12 +185,17 @@ def test_a_mark_that_was_renewed_stores_nothing(warehouse: Warehouse, computed: 
     (due,) = due_standings(warehouse.database)
     store(warehouse, computed, [5])
     (frame,) = standings_frames(warehouse, SHORT, [5])
-    assert warehouse.replace_standings(due, frame) is None
+
+    def stored(due: DueStandings) -> tuple[int, ...]:
+        tables = {"validator_standings": frame}
+        return warehouse.store(StandingStep((5,), tables, due={5: due})).epochs
+
+    assert stored(due) == ()
     spread_marks(warehouse.database, 6)
     (renewed,) = due_standings(warehouse.database)
-    assert warehouse.replace_standings(due, frame) is None
-    assert warehouse.replace_standings(renewed, frame) == 0
-    assert warehouse.replace_standings(renewed, frame) is None
+    assert stored(due) == ()
+    assert stored(renewed) == (5,)
+    assert stored(renewed) == ()
     assert len(standings(warehouse)) == len(frame)
 
 
@@ -210,14 +203,16 @@ def test_a_frame_that_breaks_its_contract_stays_due_and_the_others_are_made(
     warehouse: Warehouse, computed: Computed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(warehouse, computed, EPOCHS)
-    replace = warehouse.replace_standings
+    store_step = warehouse.store
 
-    def refuse_9(due: DueStandings, frame: pd.DataFrame) -> int | None:
-        if due.epoch == 9:
-            raise ContractViolationError("health: no such verdict", table="validator_standings")
-        return replace(due, frame)
+    def refuse_9(step: StepFrames) -> StoredStep:
+        if 9 in step.epochs:
+            raise ContractViolationError(
+                "health: no such verdict", table="validator_standings", epochs=(9,)
+            )
+        return store_step(step)
 
-    monkeypatch.setattr(warehouse, "replace_standings", refuse_9)
+    monkeypatch.setattr(warehouse, "store", refuse_9)
     outcome = make_due_standings(warehouse, SHORT)
     assert outcome.failures == {9: "health: no such verdict"}
     assert outcome.made == set(EPOCHS) - {9}

@@ -84,7 +84,7 @@ def test_the_newest_epoch_is_launched_beside_a_backfill_and_catching_up(tmp_path
     with instance_with(tmp_path) as instance:
         for _ in range(10):
             queue(instance, BACKFILL)
-        for request in catch_up_runs("devnet", range(6), [0, 1, 4, 5], "20"):
+        for request in catch_up_runs("devnet", range(6), [0, 1, 4, 5], "20", longest=64):
             queue(instance, request.tags)
         assert read_under_way(instance, "devnet", None).epochs == {0, 1, 4, 5}
         launched = dequeue(instance)

@@ -522,6 +522,7 @@ def test_the_node_is_not_asked_for_finality_that_the_head_does_not_have(
         ("alert_sensor", 5),
         ("finality_sensor", 60),
         ("completion_sensor", 60),
+        ("split_sensor", 15),
         ("day_sensor", 300),
     ],
 )
@@ -531,4 +532,4 @@ def test_sensors_without_work_at_every_tick_of_the_daemon_come_round_less_often(
     found = service.definitions.resolve_sensor_def(sensor)
     assert -(-(found.minimum_interval_seconds or 0) // 5) * 5 == seconds
     names = {one.name for one in service.definitions.get_repository_def().sensor_defs}
-    assert len(names) == 6
+    assert len(names) == 7

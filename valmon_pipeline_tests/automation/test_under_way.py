@@ -10,7 +10,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from valmon_pipeline.assets.asset_graph import STEP_ASSETS, asset_key
+from valmon_pipeline.assets.asset_graph import EPOCH_TABLES, asset_key
 from valmon_pipeline.assets.history import EPOCH_HISTORY, LOAD_HISTORY
 from valmon_pipeline.assets.run_tags import CATCH_UP, COMPLETION, LIVE, NETWORK_TAG, WORK_TAG
 from valmon_pipeline.automation.day_sensor import SUM_UP_DAYS
@@ -62,7 +62,7 @@ def test_runs_that_have_not_ended_hold_their_epochs(
 ) -> None:
     network = service.warehouse.schema
     register_epochs(service.instance, network, [7, 8, 9, 30, 31])
-    service.run_with(range_tags([7, 8, 9]), status, assets=STEP_ASSETS)
+    service.run_with(range_tags([7, 8, 9]), status, assets=EPOCH_TABLES)
     service.run_with({PARTITION_NAME_TAG: epoch_key(31), NETWORK_TAG: network}, status)
     service.run_with({PARTITION_NAME_TAG: epoch_key(40), NETWORK_TAG: "another"}, status)
     assert service.under_way() == {7, 8, 9, 31}
@@ -74,14 +74,14 @@ def test_runs_that_have_not_ended_hold_their_epochs(
 )
 def test_runs_that_have_ended_hold_nothing(service: Service, status: dg.DagsterRunStatus) -> None:
     register_epochs(service.instance, service.warehouse.schema, [7, 8, 9])
-    service.run_with(range_tags([7, 8, 9]), status, assets=STEP_ASSETS)
+    service.run_with(range_tags([7, 8, 9]), status, assets=EPOCH_TABLES)
     assert service.under_way() == set()
 
 
 def test_a_range_is_what_was_registered_between_its_ends(service: Service) -> None:
     for epochs in ([10, 11], [3, 4], [12]):
         register_epochs(service.instance, service.warehouse.schema, epochs)
-    service.run_with(range_tags([11, 12]), assets=STEP_ASSETS)
+    service.run_with(range_tags([11, 12]), assets=EPOCH_TABLES)
     assert service.under_way() == {11, 3, 4, 12}
 
 
@@ -158,7 +158,7 @@ def test_queued_runs_give_way_to_what_somebody_asks_for(service: Service) -> Non
     ):
         run(work, *epochs, status=status)
     assert cancel_superseded_runs(service.instance, network, None) != []
-    service.run_with(range_tags([30, 31]), assets=STEP_ASSETS)
+    service.run_with(range_tags([30, 31]), assets=EPOCH_TABLES)
     cancel_superseded_runs(service.instance, network, None)
     canceled = service.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.CANCELED]))
     assert {run.run_id for run in canceled} == superseded

@@ -27,7 +27,7 @@ def test_without_a_file_and_environment_everything_has_its_default(tmp_path: Pat
     assert settings.worker_pool_size == 10
     assert (settings.rate_limit.requests_per_second, settings.rate_limit.burst) == (50.0, 100)
     assert (settings.http.timeout_seconds, settings.http.max_idle_conns) == (10.0, 20)
-    assert settings.backfill.max_epochs_per_run == 225
+    assert settings.backfill.max_epochs_per_run == 64
     assert settings.database.url is None
     assert settings.beacon_node_urls == ()
     assert settings.watch_list.is_empty

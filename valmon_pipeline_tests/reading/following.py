@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.fact_batch import EpochReport
 from valmon_pipeline.chain.blocks import BlockHeader
 from valmon_pipeline.config.watch import Watch
 from valmon_pipeline.devnet.clock import ManualClock
@@ -25,6 +25,7 @@ from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.reading.capture import BoundaryCapture, capture_blocks
 from valmon_pipeline.storage.captured_answers import CapturedAnswers
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
 from valmon_pipeline_tests.recordings import MAINNET
@@ -121,7 +122,7 @@ def without_limits(database_url: str, watch: Watch) -> Iterator[Followed]:
 def _store(
     found: Followed, url: str, watch: Watch, epochs: Sequence[int], captured: CapturedAnswers
 ) -> None:
-    materializer = EpochMaterializer(
+    materializer = EpochLoader(
         client_opener(url), found.warehouse, watch, provisional=True, captured=captured
     )
     outcome = materializer.run(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import pytest
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.fact_batch import EpochReport
 from valmon_pipeline.devnet.clock import ManualClock
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
+from valmon_pipeline.epoch.facts import FactSource
 from valmon_pipeline.storage.queries.incomplete_epochs import incomplete_epochs
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, table_hashes
 from valmon_pipeline_tests.reading.following import LAST_SLOT, ON_A_LARGE_NETWORK, recording
@@ -45,12 +48,21 @@ def pruned() -> Iterator[str]:
     yield from node_of("lodestar")
 
 
-def store(url: str, warehouse: Warehouse) -> EpochReport:
-    materializer = EpochMaterializer(client_opener(url), warehouse, ON_A_LARGE_NETWORK)
+@dataclass
+class Stored:
+    """What came of storing the epoch."""
+
+    missing: list[FactSource]
+    kept: bool
+    corrections: int
+
+
+def store(url: str, warehouse: Warehouse) -> Stored:
+    loader = EpochLoader(client_opener(url), warehouse, ON_A_LARGE_NETWORK)
     reports: list[EpochReport] = []
-    outcome = materializer.run([EPOCH], on_stored=reports.append)
+    outcome = loader.run([EPOCH], on_stored=reports.append)
     assert outcome.failures == {}
-    return reports[0]
+    return Stored(reports[0].missing, EPOCH in loader.kept, outcome.corrections)
 
 
 def test_a_node_that_knows_less_replaces_nothing(

@@ -7,10 +7,11 @@ from typing import Final
 
 import pytest
 
-from valmon_pipeline.assets.materialization import EpochMaterializer, EpochReport
+from valmon_pipeline.assets.fact_batch import EpochReport
 from valmon_pipeline.devnet.recording import Recording
 from valmon_pipeline.devnet.replay_node import BackgroundReplayNode, ReplayNode
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import FEW, client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, stored_epochs
 from valmon_pipeline_tests.recordings import UNPATCHED
@@ -24,7 +25,7 @@ def reports_and_rows(database_url: str) -> Iterator[tuple[dict[int, EpochReport]
     reports: dict[int, EpochReport] = {}
     node = ReplayNode(Recording.load(UNPATCHED))
     with fresh_warehouse(database_url) as warehouse, BackgroundReplayNode(node) as served:
-        outcome = EpochMaterializer(client_opener(served.url), warehouse, FEW).run(
+        outcome = EpochLoader(client_opener(served.url), warehouse, FEW).run(
             range(15, 19), on_stored=lambda report: reports.update({report.epoch: report})
         )
         assert "slots 120…127" in outcome.failures[15]

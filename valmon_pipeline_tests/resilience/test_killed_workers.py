@@ -6,13 +6,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pandas as pd
 import psycopg
 import pytest
 
+from valmon_pipeline.assets.asset_graph import SCORE_TABLES
 from valmon_pipeline_tests.assets.stored import fresh_warehouse
 from valmon_pipeline_tests.resilience.epoch_hashes import EPOCHS, EpochHashes, epoch_hashes
 from valmon_pipeline_tests.resilience.worker import (
@@ -50,6 +51,12 @@ def stored(work: Work) -> EpochHashes:
         return epoch_hashes(warehouse)
     finally:
         warehouse.database.close()
+
+
+def is_whole(tables: Mapping[str, str], undisturbed: Mapping[str, str]) -> bool:
+    """Whether the facts are all there, and the scores all or not at all."""
+    facts = {table: found for table, found in undisturbed.items() if table not in SCORE_TABLES}
+    return tables in (undisturbed, facts)
 
 
 def wait_for_epochs(work: Work, count: int) -> None:
@@ -100,13 +107,13 @@ def test_fifty_kills_and_a_resume_give_the_tables_of_an_undisturbed_run(
         seen = stored(work)
         assert seen.keys() >= before.keys(), f"kill {kill}: an epoch was lost"
         for epoch, tables in seen.items():
-            assert tables == undisturbed[epoch], f"kill {kill}: epoch {epoch} is not whole"
+            assert is_whole(tables, undisturbed[epoch]), f"kill {kill}: epoch {epoch} is not whole"
         epochs_after_kill.add(len(seen))
-    assert len(epochs_after_kill) > 3, "the kills hit too few different moments"
-    missing = [epoch for epoch in EPOCHS if epoch not in stored(work)]
-    work.finish(missing)
-    assert stored(work) == undisturbed
+    assert len(epochs_after_kill) > 2, "the kills hit too few different moments"
     warehouse = work.warehouse()
+    scored = warehouse.scored_epochs(EPOCHS[0], EPOCHS[-1])
+    work.finish([epoch for epoch in EPOCHS if epoch not in scored])
+    assert stored(work) == undisturbed
     # Killed between storing and making, or while making, nothing is forgotten or stays outdated.
     pd.testing.assert_frame_equal(
         warehouse.read("validator_standings"), undisturbed_standings, check_exact=True
@@ -163,8 +170,11 @@ def test_a_terminated_run_ends_in_time_with_whole_epochs_only(
         endings.append(process.exitcode)
         process.kill()
         for epoch, tables in stored(work).items():
-            assert tables == undisturbed[epoch]
+            assert is_whole(tables, undisturbed[epoch])
     assert INTERRUPTED in endings
     assert set(endings) <= {INTERRUPTED, INTERRUPTED_OUTSIDE, COMPLETED}
-    work.finish([epoch for epoch in EPOCHS if epoch not in stored(work)])
+    warehouse = work.warehouse()
+    scored = warehouse.scored_epochs(EPOCHS[0], EPOCHS[-1])
+    warehouse.database.close()
+    work.finish([epoch for epoch in EPOCHS if epoch not in scored])
     assert stored(work) == undisturbed

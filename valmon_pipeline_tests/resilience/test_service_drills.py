@@ -10,7 +10,7 @@ import os
 import dagster as dg
 import pytest
 
-from valmon_pipeline.assets.asset_graph import STEP_ASSETS
+from valmon_pipeline.assets.asset_graph import EPOCH_TABLES
 from valmon_pipeline.assets.run_tags import WORK_TAG
 from valmon_pipeline.partitions import epoch_key, register_epochs
 from valmon_pipeline_tests.cli.home import Up, wait_until
@@ -103,7 +103,7 @@ def launch_backfill(up: Up, epochs: range) -> str:
         BACKFILL,
         {
             "names": [epoch_key(epoch) for epoch in epochs],
-            "assets": [{"path": [NETWORK, table]} for table in STEP_ASSETS],
+            "assets": [{"path": [NETWORK, table]} for table in EPOCH_TABLES],
         },
     )["launchPartitionBackfill"]
     assert answer["__typename"] == "LaunchBackfillSuccess", answer

@@ -10,10 +10,10 @@ import pytest
 
 from valmon_pipeline.frames import TABLES, contract_of
 from valmon_pipeline.storage.corrections import (
-    MATERIALIZED_AGAIN,
     NOT_COMPARED,
     changed_values,
 )
+from valmon_pipeline.storage.standings_due import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.sample_frames import sample_frame
 

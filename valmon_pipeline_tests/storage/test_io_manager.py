@@ -1,4 +1,4 @@
-"""The IO manager under real Dagster runs: which epochs are stored and read, in which order."""
+"""The IO manager under real Dagster runs: what is stored, when, and what later steps are handed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,28 +9,56 @@ import pandas as pd
 import pytest
 
 from valmon_pipeline.errors import ContractViolationError, StorageError
-from valmon_pipeline.storage.io_manager import PostgresIOManager
+from valmon_pipeline.storage.io_manager import LoadedTable, StepIOManager, StepTable
+from valmon_pipeline.storage.step_frames import StepFrames, StoredStep
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.sample_frames import sample_frame
 
 EPOCHS = dg.DynamicPartitionsDefinition(name="epoch_devnet")
+TABLES = ("blocks", "network_epochs", "proposer_duties")
 
 
-@dg.asset(name="blocks", partitions_def=EPOCHS)
-def blocks(context: dg.AssetExecutionContext) -> pd.DataFrame:
-    return pd.concat([sample_frame("blocks", int(key)) for key in context.partition_keys])
+def step_of(epochs: list[int], seed: int = 1, **how: Any) -> StepFrames:
+    return StepFrames(
+        tuple(epochs),
+        {
+            table: pd.concat([sample_frame(table, epoch, seed=seed) for epoch in epochs])
+            for table in TABLES
+        },
+        **how,
+    )
 
 
-@dg.asset(
-    name="proposer_duties",
-    partitions_def=EPOCHS,
-    ins={"blocks": dg.AssetIn(metadata={"columns": ["epoch", "slot"]})},
-)
-def proposer_duties(context: dg.AssetExecutionContext, blocks: pd.DataFrame) -> pd.DataFrame:
-    assert blocks.columns.tolist() == ["epoch", "slot"]
-    assert sorted(set(blocks["epoch"])) == sorted(map(int, context.partition_keys))
-    assert blocks["epoch"].is_monotonic_increasing
-    return pd.concat([sample_frame("proposer_duties", int(key)) for key in context.partition_keys])
+def facts(seed: int = 1, **how: Any) -> dg.AssetsDefinition:
+    """A step of three tables."""
+
+    @dg.multi_asset(
+        name="facts", outs={table: dg.AssetOut() for table in TABLES}, partitions_def=EPOCHS
+    )
+    def made(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[StepTable]]:
+        step = step_of(sorted(map(int, context.partition_keys)), seed, **how)
+        for table in TABLES:
+            yield dg.MaterializeResult(asset_key=table, value=StepTable(step, table))
+
+    return made
+
+
+def reader(seen: list[LoadedTable]) -> dg.AssetsDefinition:
+    """A later step, which keeps what it is handed."""
+
+    @dg.asset(name="later", partitions_def=EPOCHS, ins={"blocks": dg.AssetIn()}, io_manager_key="n")
+    def later(blocks: LoadedTable) -> None:
+        seen.append(blocks)
+
+    return later
+
+
+class Nothing(dg.IOManager):
+    """For an asset that is not stored."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None: ...
+
+    def load_input(self, context: dg.InputContext) -> None: ...
 
 
 @pytest.fixture
@@ -51,7 +79,7 @@ def run(
     return dg.materialize(
         assets,
         instance=instance,
-        resources={"io_manager": PostgresIOManager(warehouse)},
+        resources={"io_manager": StepIOManager(warehouse), "n": Nothing()},
         **options,
     )
 
@@ -63,123 +91,89 @@ def range_tags(first: int, last: int) -> dict[str, str]:
     }
 
 
-def stored(warehouse: Warehouse, table: str) -> list[int]:
+def stored(warehouse: Warehouse, table: str = "blocks") -> list[int]:
     return sorted(set(warehouse.read(table, columns=["epoch"])["epoch"].tolist()))
 
 
-def test_each_epoch_asked_for_is_stored_whatever_the_order_of_registration(
+def test_a_step_is_stored_whole_with_its_first_output(
     warehouse: Warehouse, instance: dg.DagsterInstance
 ) -> None:
-    for epoch in range(12, 7, -1):
-        run(warehouse, instance, [blocks, proposer_duties], partition_key=f"{epoch:07d}")
-    assert stored(warehouse, "blocks") == [8, 9, 10, 11, 12]
-    assert stored(warehouse, "proposer_duties") == [8, 9, 10, 11, 12]
+    committed: list[tuple[StoredStep, set[str]]] = []
 
+    def on_stored(done: StoredStep) -> None:
+        assert instance.fetch_materializations(dg.AssetKey("blocks"), limit=1).records == []
+        committed.append((done, {table for table in TABLES if stored(warehouse, table)}))
 
-def test_a_range_of_keys_stores_each_of_its_epochs(
-    warehouse: Warehouse, instance: dg.DagsterInstance
-) -> None:
-    result = run(warehouse, instance, [blocks, proposer_duties], tags=range_tags(10, 12))
-    assert stored(warehouse, "proposer_duties") == [10, 11, 12]
+    result = run(warehouse, instance, [facts(on_stored=on_stored)], tags=range_tags(10, 12))
+    ((done, tables),) = committed
+    assert tables == set(TABLES)
+    assert done.epochs == (10, 11, 12)
     pd.testing.assert_frame_equal(warehouse.read("blocks", epochs=[11]), sample_frame("blocks", 11))
-    (event,) = result.asset_materializations_for_node("blocks")[:1]
-    assert event.metadata["dagster/row_count"].value == 60
-    assert event.metadata["epochs"].value == 3
+    events = result.asset_materializations_for_node("facts")
+    assert len(events) == 3 * len(TABLES)
+    assert {event.metadata["dagster/row_count"].value for event in events} == {60, 3}
+
+
+def test_if_a_table_is_refused_nothing_is_stored_or_reported(
+    warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    run(warehouse, instance, [facts()], tags=range_tags(10, 12))
+    before = warehouse.read("blocks")
+
+    @dg.multi_asset(
+        name="facts", outs={table: dg.AssetOut() for table in TABLES}, partitions_def=EPOCHS
+    )
+    def broken() -> Iterator[dg.MaterializeResult[StepTable]]:
+        step = step_of([10, 11, 12], seed=2)
+        duties = step.tables["proposer_duties"]
+        wrong = duties.assign(slot=np.where(duties["epoch"] == 11, -1, duties["slot"]))
+        tables = {**step.tables, "proposer_duties": wrong.astype(duties.dtypes)}
+        step = StepFrames(step.epochs, tables)
+        for table in TABLES:
+            yield dg.MaterializeResult(asset_key=table, value=StepTable(step, table))
+
+    result = run(warehouse, instance, [broken], tags=range_tags(10, 12), raise_on_error=False)
+    assert result.asset_materializations_for_node("facts") == []
+    failure = result.failure_data_for_node("facts")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert "proposer_duties breaks its contract" in str(failure.user_failure_data.description)
+    assert set(failure.user_failure_data.metadata) == {"epoch 11"}
+    pd.testing.assert_frame_equal(warehouse.read("blocks"), before)
+
+
+def test_a_later_step_of_the_run_is_handed_the_frames(
+    warehouse: Warehouse, instance: dg.DagsterInstance
+) -> None:
+    seen: list[LoadedTable] = []
+    run(warehouse, instance, [facts(), reader(seen)], tags=range_tags(10, 12))
+    assert seen[0].step is not None
+    assert seen[0].frame is seen[0].step.tables["blocks"]
+
+
+def test_a_later_run_loads_them(warehouse: Warehouse, instance: dg.DagsterInstance) -> None:
+    seen: list[LoadedTable] = []
+    assets = [facts(), reader(seen)]
+    run(warehouse, instance, assets, tags=range_tags(10, 12), selection=[*TABLES])
+    run(warehouse, instance, assets, tags=range_tags(11, 12), selection=["later"])
+    assert seen[-1].step is None
+    assert sorted(set(seen[-1].frame["epoch"])) == [11, 12]
 
 
 def test_a_range_that_wraps_around_stores_what_it_holds_and_nothing_between(
     warehouse: Warehouse, instance: dg.DagsterInstance
 ) -> None:
     """13…8 in order of registration is 13, 7, 8: BETWEEN would have taken 9 to 12 too."""
-    run(warehouse, instance, [blocks, proposer_duties], tags=range_tags(13, 8))
-    assert stored(warehouse, "blocks") == [7, 8, 13]
-    assert stored(warehouse, "proposer_duties") == [7, 8, 13]
+    seen: list[LoadedTable] = []
+    run(warehouse, instance, [facts(), reader(seen)], tags=range_tags(13, 8))
+    assert stored(warehouse) == [7, 8, 13]
+    assert sorted(set(seen[0].frame["epoch"])) == [7, 8, 13]
 
 
-def test_a_range_that_is_empty_fails(warehouse: Warehouse, instance: dg.DagsterInstance) -> None:
+def test_a_load_of_an_empty_range_fails(warehouse: Warehouse, instance: dg.DagsterInstance) -> None:
     """8…12 against the order of registration holds nothing; Dagster alone would call it success."""
-
-    @dg.asset(name="blocks", partitions_def=EPOCHS)
-    def nothing() -> pd.DataFrame:
-        return sample_frame("blocks").head(0)
-
     with pytest.raises(StorageError, match="holds no epochs of blocks"):
-        run(warehouse, instance, [nothing], tags=range_tags(8, 12))
-    assert stored(warehouse, "blocks") == []
-
-
-def test_an_epoch_without_rows_replaces_what_was_there(
-    warehouse: Warehouse, instance: dg.DagsterInstance
-) -> None:
-    warehouse.replace_epoch(10, {"blocks": sample_frame("blocks", 10)})
-
-    @dg.asset(name="blocks", partitions_def=EPOCHS)
-    def only_eleven() -> pd.DataFrame:
-        return sample_frame("blocks", 11)
-
-    run(warehouse, instance, [only_eleven], tags=range_tags(10, 12))
-    assert stored(warehouse, "blocks") == [11]
-
-
-def streaming(pieces: list[tuple[int, pd.DataFrame]]) -> dg.AssetsDefinition:
-    @dg.asset(name="blocks", partitions_def=EPOCHS)
-    def streamed() -> dg.Output[Any]:
-        return dg.Output(iter(pieces))
-
-    return streamed
-
-
-def test_epochs_may_be_streamed(warehouse: Warehouse, instance: dg.DagsterInstance) -> None:
-    pieces = [(epoch, sample_frame("blocks", epoch)) for epoch in (12, 10, 11)]
-    run(warehouse, instance, [streaming(pieces)], tags=range_tags(10, 12))
-    assert stored(warehouse, "blocks") == [10, 11, 12]
-
-
-@pytest.mark.parametrize(
-    ("epochs", "complaint", "kept"),
-    [
-        ([10, 12], "produced nothing for: .11.", [10, 12]),
-        ([10, 13, 11], "does not hold, or holds once only: .13.", [10]),
-        ([10, 11, 10, 12], "holds once only: .10.", [10, 11]),
-    ],
-)
-def test_a_stream_must_hold_each_epoch_of_the_run_once(
-    warehouse: Warehouse,
-    instance: dg.DagsterInstance,
-    epochs: list[int],
-    complaint: str,
-    kept: list[int],
-) -> None:
-    pieces = [(epoch, sample_frame("blocks", epoch)) for epoch in epochs]
-    with pytest.raises(ContractViolationError, match=complaint):
-        run(warehouse, instance, [streaming(pieces)], tags=range_tags(10, 12))
-    assert stored(warehouse, "blocks") == kept
-
-
-def test_rows_of_other_epochs_are_refused(
-    warehouse: Warehouse, instance: dg.DagsterInstance
-) -> None:
-    @dg.asset(name="blocks", partitions_def=EPOCHS)
-    def wrong() -> pd.DataFrame:
-        return sample_frame("blocks", 11)
-
-    with pytest.raises(ContractViolationError, match=r"does not hold.* \[11\]"):
-        run(warehouse, instance, [wrong], partition_key="0000010")
-
-
-def test_a_broken_frame_fails_the_run_and_leaves_what_was_stored(
-    warehouse: Warehouse, instance: dg.DagsterInstance
-) -> None:
-    warehouse.replace_epoch(10, {"blocks": sample_frame("blocks", 10)})
-
-    @dg.asset(name="blocks", partitions_def=EPOCHS)
-    def broken() -> pd.DataFrame:
-        frame = sample_frame("blocks", 10, seed=2)
-        return frame.assign(slot=np.int32(-1))
-
-    with pytest.raises(ContractViolationError, match="column slot: at least 0: 20 failing"):
-        run(warehouse, instance, [broken], partition_key="0000010")
-    pd.testing.assert_frame_equal(warehouse.read("blocks"), sample_frame("blocks", 10))
+        run(warehouse, instance, [facts(), reader([])], tags=range_tags(8, 12), selection=["later"])
 
 
 def test_tables_not_kept_by_epoch_are_stored_and_read_whole(
@@ -189,53 +183,22 @@ def test_tables_not_kept_by_epoch_are_stored_and_read_whole(
     def validators() -> pd.DataFrame:
         return sample_frame("validators")
 
-    @dg.asset(ins={"validators": dg.AssetIn(metadata={"columns": ["pubkey"]})})
-    def validator_labels(validators: pd.DataFrame) -> pd.DataFrame:
-        assert validators.columns.tolist() == ["pubkey"]
-        assert len(validators) == 20
+    @dg.asset
+    def validator_labels(validators: LoadedTable) -> pd.DataFrame:
+        assert len(validators.frame) == 20
         return sample_frame("validator_labels")
 
     run(warehouse, instance, [validators, validator_labels])
     assert len(warehouse.read("validator_labels")) == 20
 
 
-def test_what_is_no_frame_is_refused(warehouse: Warehouse, instance: dg.DagsterInstance) -> None:
-    @dg.asset
-    def validators() -> int:
-        return 5
-
-    with pytest.raises(ContractViolationError, match="expected a DataFrame, got int"):
-        run(warehouse, instance, [validators])
-
-
-def test_an_epoch_table_without_partitions_is_refused(
-    warehouse: Warehouse, instance: dg.DagsterInstance
+@pytest.mark.parametrize(("name", "value"), [("validators", 5), ("blocks", sample_frame("blocks"))])
+def test_other_values_are_refused(
+    warehouse: Warehouse, instance: dg.DagsterInstance, name: str, value: object
 ) -> None:
-    @dg.asset(name="blocks")
-    def unpartitioned() -> pd.DataFrame:
-        return sample_frame("blocks")
+    @dg.asset(name=name)
+    def wrong() -> object:
+        return value
 
-    with pytest.raises(StorageError, match="holds no epochs of blocks"):
-        run(warehouse, instance, [unpartitioned])
-
-
-def test_a_key_may_stand_for_a_day_of_epochs(
-    warehouse: Warehouse, instance: dg.DagsterInstance
-) -> None:
-    days = dg.StaticPartitionsDefinition(["2026-11-20", "2026-11-21"])
-
-    @dg.asset(name="blocks", partitions_def=days)
-    def day_of_blocks() -> pd.DataFrame:
-        return pd.concat([sample_frame("blocks", epoch) for epoch in (8, 9)])
-
-    dg.materialize(
-        [day_of_blocks],
-        instance=instance,
-        partition_key="2026-11-21",
-        resources={
-            "io_manager": PostgresIOManager(
-                warehouse, epochs_of_key={"2026-11-21": [8, 9]}.__getitem__
-            )
-        },
-    )
-    assert stored(warehouse, "blocks") == [8, 9]
+    with pytest.raises(ContractViolationError, match=f"{name}: expected a table of a step, got"):
+        run(warehouse, instance, [wrong])

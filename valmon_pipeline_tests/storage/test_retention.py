@@ -22,6 +22,7 @@ from valmon_pipeline.storage.tables import table_of
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.conftest import DEVNET
 from valmon_pipeline_tests.sample_frames import sample_frame
+from valmon_pipeline_tests.stored_standings import replace_standings
 
 EPOCHS_PER_DAY = 86_400_000 // (DEVNET.slots_per_epoch * DEVNET.slot_duration_ms)
 SPAN = DEVNET.partition_epochs
@@ -216,7 +217,7 @@ def test_standings_of_the_epochs_that_stay_neither_change_nor_become_due(
 ) -> None:
     spread_marks(stored.database, window_epochs=2 * SPAN)
     for due in due_standings(stored.database):
-        stored.replace_standings(due, sample_frame("validator_standings", due.epoch))
+        replace_standings(stored, due, sample_frame("validator_standings", due.epoch))
     before = stored.read("validator_standings", epochs=EPOCHS[SPAN:])
     summarise(stored, DAY, NEXT_DAY)
     assert drop_epochs_before(stored, NEXT_DAY).dropped

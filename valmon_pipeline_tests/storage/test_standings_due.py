@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 
 from valmon_pipeline.errors import ContractViolationError
-from valmon_pipeline.storage.corrections import MATERIALIZED_AGAIN
 from valmon_pipeline.storage.standings_due import (
     MADE_FROM,
+    MATERIALIZED_AGAIN,
     DueStandings,
     due_standings,
     spread_marks,
 )
 from valmon_pipeline.storage.warehouse import Warehouse
 from valmon_pipeline_tests.sample_frames import sample_frame
+from valmon_pipeline_tests.stored_standings import replace_standings
 
 WINDOW = 4
 
@@ -53,7 +54,7 @@ def standings(epoch: int, *, complete: bool = True, seed: int = 1) -> pd.DataFra
 def make(warehouse: Warehouse, frames: dict[int, pd.DataFrame]) -> dict[int, int | None]:
     """Store these standings of the epochs that are due; corrections by epoch."""
     return {
-        one.epoch: warehouse.replace_standings(one, frames[one.epoch])
+        one.epoch: replace_standings(warehouse, one, frames[one.epoch])
         for one in due(warehouse)
         if one.epoch in frames
     }
@@ -122,7 +123,7 @@ def test_standings_made_from_older_facts_are_not_stored(warehouse: Warehouse) ->
     read = due(warehouse)
     store(warehouse, [1])
     spread_marks(warehouse.database, WINDOW)
-    assert [warehouse.replace_standings(one, standings(one.epoch)) for one in read] == [None, None]
+    assert [replace_standings(warehouse, one, standings(one.epoch)) for one in read] == [None, None]
     assert warehouse.read("validator_standings").empty
     assert due_epochs(warehouse) == [1, 2]
 
@@ -130,8 +131,8 @@ def test_standings_made_from_older_facts_are_not_stored(warehouse: Warehouse) ->
 def test_two_makers_make_standings_once(warehouse: Warehouse) -> None:
     store(warehouse, [1])
     (mine,) = (theirs,) = due(warehouse)
-    assert warehouse.replace_standings(mine, standings(1)) == 0
-    assert warehouse.replace_standings(theirs, standings(1, seed=2)) is None
+    assert replace_standings(warehouse, mine, standings(1)) == 0
+    assert replace_standings(warehouse, theirs, standings(1, seed=2)) is None
     pd.testing.assert_frame_equal(warehouse.read("validator_standings"), standings(1))
     assert due(warehouse) == []
 
@@ -140,7 +141,7 @@ def test_a_frame_of_another_epoch_is_refused_and_the_epoch_stays_due(warehouse: 
     store(warehouse, [1])
     (one,) = due(warehouse)
     with pytest.raises(ContractViolationError, match="rows of other epochs"):
-        warehouse.replace_standings(one, standings(2))
+        replace_standings(warehouse, one, standings(2))
     assert due(warehouse) == [one]
 
 

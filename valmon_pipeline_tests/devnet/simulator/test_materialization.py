@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from valmon_pipeline.assets.materialization import EpochMaterializer
 from valmon_pipeline.devnet.simulator import Simulation, config, simulated_node
 from valmon_pipeline.devnet.simulator.incidents import LateInclusion, Reorg
 from valmon_pipeline.storage.warehouse import Warehouse
+from valmon_pipeline_tests.assets.epoch_loader import EpochLoader
 from valmon_pipeline_tests.assets.epochs import NETWORK, client_opener
 from valmon_pipeline_tests.assets.stored import fresh_warehouse, table_hashes
 
@@ -39,7 +39,7 @@ def test_a_reorganization_corrects_what_was_stored_before_it(database_url: str) 
         fresh_warehouse(database_url) as tables,
         fresh_warehouse(database_url) as afterwards,
     ):
-        following = EpochMaterializer(client_opener(node.url), tables, NETWORK, provisional=True)
+        following = EpochLoader(client_opener(node.url), tables, NETWORK, provisional=True)
         assert following.run([EPOCH]).stored == [EPOCH]
         assert all(included(tables).values())
         assert len(tables.read("corrections")) == 0
@@ -53,7 +53,7 @@ def test_a_reorganization_corrects_what_was_stored_before_it(database_url: str) 
 
         simulation.advance_to_epoch(12)
         assert following.run([EPOCH]).stored == [EPOCH]
-        EpochMaterializer(client_opener(node.url), afterwards, NETWORK).run([EPOCH])
+        EpochLoader(client_opener(node.url), afterwards, NETWORK).run([EPOCH])
         assert table_hashes(tables) == table_hashes(afterwards)
         assert bool(tables.read("network_epochs")["finalized"].all())
         assert bool(tables.read("check_results")["passed"].all())

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -64,35 +63,6 @@ def run_until_signalled(main: Coroutine[Any, Any, T]) -> T:
         signal.raise_signal(received[0])
         raise KeyboardInterrupt
     return result
-
-
-@contextmanager
-def signals_noted() -> Iterator[Callable[[], bool]]:
-    """Within this context SIGINT and SIGTERM are noted; their handlers are called at its end. Gives
-    a function that tells whether one came.
-
-    A second signal, ignored signals and other threads are as with ``run_until_signalled``.
-
-    Raises:
-        KeyboardInterrupt: a signal came and its handler raised nothing itself.
-    """
-    received: list[int] = []
-    handlers = _handlers()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            _install(handlers)
-            signal.raise_signal(number)
-
-    _install(dict.fromkeys(handlers, on_signal))
-    try:
-        yield lambda: bool(received)
-    finally:
-        _install(handlers)
-    if received:
-        signal.raise_signal(received[0])
-        raise KeyboardInterrupt
 
 
 def _handlers() -> dict[signal.Signals, Handler]:

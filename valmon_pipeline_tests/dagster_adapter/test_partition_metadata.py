@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from valmon_pipeline.assets.partition_metadata import add_partition_metadata
+from valmon_pipeline.dagster_adapter.partition_metadata import add_partition_metadata
 from valmon_pipeline.partitions import (
     contiguous_chunks,
     epoch_key,
