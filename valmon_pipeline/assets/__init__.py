@@ -1,6 +1,5 @@
-"""Assets, kept thin: fetch with ``beacon``, compute with the pure parts, store validated frames.
+"""Assets: read with ``reading``, compute with the pure ``epoch``, store through the IO manager.
 
-``epoch_reader`` asks the node, the modules named for an asset group build that group's frames,
-``checks`` compares facts that were derived twice, ``materialization`` puts one epoch together, and
-``epoch``, ``history`` and ``validators`` are what Dagster sees.
+``steps``, ``history``, ``registry`` and ``day_summaries`` are what Dagster sees; ``fact_batch``,
+``score_batch`` and ``standings`` are the steps without it.
 """
