@@ -13,6 +13,7 @@ import dagster as dg
 
 from valmon_pipeline.assets.failed_epochs import epochs_blamed
 from valmon_pipeline.assets.run_tags import KEPT_TAGS, SPLIT_TAG
+from valmon_pipeline.automation.under_way import belongs_to
 from valmon_pipeline.partitions import (
     contiguous_chunks,
     epochs_of_run_tags,
@@ -26,11 +27,12 @@ TICK_SECONDS: Final = 15
 
 
 def split_sensor(network: str, jobs: Sequence[Any]) -> dg.SensorDefinition:
-    """The sensor ``split_sensor`` of ``jobs`` (``dg.define_asset_job``) that run over epochs."""
+    """The sensor ``split_sensor``. ``jobs`` (``dg.define_asset_job``) run over epochs; the first of
+    them runs what is left of a backfill from the UI, which is of no job of ours."""
+    names = [job.name for job in jobs]
 
     @dg.run_failure_sensor(
         name="split_sensor",
-        monitored_jobs=list(jobs),
         request_jobs=list(jobs),
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -38,6 +40,8 @@ def split_sensor(network: str, jobs: Sequence[Any]) -> dg.SensorDefinition:
     )
     def sensor(context: dg.RunFailureSensorContext) -> list[dg.RunRequest] | dg.SkipReason:
         run = context.dagster_run
+        if not belongs_to(run, network):
+            return dg.SkipReason("the run is of another network, or of none")
         epochs = epochs_of_run_tags(run.tags, registered_epochs(context.instance, network))
         if len(epochs) < 2:
             return dg.SkipReason("the run has no other epochs")
@@ -49,7 +53,8 @@ def split_sensor(network: str, jobs: Sequence[Any]) -> dg.SensorDefinition:
         return [
             dg.RunRequest(
                 run_key=f"{run.run_id}:{chunk[0]}..{chunk[-1]}",
-                job_name=run.job_name,
+                job_name=run.job_name if run.job_name in names else names[0],
+                asset_selection=None if run.asset_selection is None else [*run.asset_selection],
                 tags={**tags, **range_tags(chunk), SPLIT_TAG: run.run_id},
             )
             for stretch in stretches_around(epochs, blamed)

@@ -76,6 +76,22 @@ class Deployment:
         """A run over neighbours in the registry, launched by the two range tags."""
         return self.run(MATERIALIZE_EPOCHS, tags=dict(range_tags(epochs)), **how)
 
+    def split(self, result: dg.ExecuteInProcessResult) -> list[dg.RunRequest]:
+        """What ``split_sensor`` requests after a run that failed."""
+        run = self.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        (failure,) = [event for event in result.all_events if event.is_run_failure]
+        context = dg.build_run_status_sensor_context(
+            sensor_name="split_sensor",
+            dagster_instance=self.instance,
+            dagster_run=run,
+            dagster_event=failure,
+        ).for_run_failure()
+        sensor = self.definitions.resolve_sensor_def("split_sensor")
+        requests = sensor(context)
+        assert isinstance(requests, list)
+        return requests
+
     def statuses(self, table: str) -> dict[int, str]:
         """What Dagster's UI shows per epoch of an asset."""
         key = asset_key(self.network, table)
@@ -341,8 +357,15 @@ class TestFailures:
             assert set(blamed) == {11}
 
             # the stretches around it, from what was read already
-            for stretch in stretches_around(epochs, blamed):
-                assert deploy.materialize(stretch).success
+            requests = deploy.split(result)
+            stretches = [range_tags(stretch) for stretch in stretches_around(epochs, blamed)]
+            assert [
+                request.tags.items() >= tags.items()
+                for request, tags in zip(requests, stretches, strict=True)
+            ] == [True, True]
+            for request in requests:
+                assert request.job_name == MATERIALIZE_EPOCHS
+                assert deploy.run(MATERIALIZE_EPOCHS, tags=dict(request.tags)).success
         assert stored_epochs(deploy.warehouse) == [9, 10, 12, 13]
         for table in EPOCH_TABLES:
             statuses = deploy.statuses(table)
@@ -352,6 +375,27 @@ class TestFailures:
         # the repair: the same epoch again, when the node is well
         assert deploy.materialize([11]).success
         assert deploy.statuses("blocks") == dict.fromkeys(epochs, "MATERIALIZED")
+
+    def test_a_backfill_from_the_ui_is_split_as_well(
+        self, deploy: Deployment, faults: Faults
+    ) -> None:
+        epochs = range(9, 14)
+        register_epochs(deploy.instance, deploy.network, epochs)
+        job = deploy.definitions.resolve_implicit_global_asset_job_def()
+        facts = [asset_key(deploy.network, table) for table in FACT_TABLES]
+        committees = "/eth/v1/beacon/states/88/committees"
+        with faults.spoiling(committees, a_stranger_in_the_first_committee):
+            result = job.execute_in_process(
+                instance=deploy.instance,
+                asset_selection=facts,
+                tags=dict(range_tags(epochs)),
+                raise_on_error=False,
+            )
+        first, second = deploy.split(result)
+        for request, stretch in ((first, [9, 10]), (second, [12, 13])):
+            assert request.job_name == MATERIALIZE_EPOCHS
+            assert set(request.asset_selection or ()) == set(facts)
+            assert request.tags.items() >= range_tags(stretch).items()
 
     def test_a_broken_contract_stores_nothing_and_names_the_epoch(
         self, deploy: Deployment, faults: Faults
