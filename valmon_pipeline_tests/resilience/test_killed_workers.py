@@ -53,6 +53,15 @@ def stored(work: Work) -> EpochHashes:
         warehouse.database.close()
 
 
+def scored_epochs(work: Work) -> list[int]:
+    """The epochs that are stored with their scores."""
+    warehouse = work.warehouse()
+    try:
+        return warehouse.scored_epochs(EPOCHS[0], EPOCHS[-1])
+    finally:
+        warehouse.database.close()
+
+
 def is_whole(tables: Mapping[str, str], undisturbed: Mapping[str, str]) -> bool:
     """Whether the facts are all there, and the scores all or not at all."""
     facts = {table: found for table, found in undisturbed.items() if table not in SCORE_TABLES}
@@ -110,10 +119,9 @@ def test_fifty_kills_and_a_resume_give_the_tables_of_an_undisturbed_run(
             assert is_whole(tables, undisturbed[epoch]), f"kill {kill}: epoch {epoch} is not whole"
         epochs_after_kill.add(len(seen))
     assert len(epochs_after_kill) > 2, "the kills hit too few different moments"
-    warehouse = work.warehouse()
-    scored = warehouse.scored_epochs(EPOCHS[0], EPOCHS[-1])
-    work.finish([epoch for epoch in EPOCHS if epoch not in scored])
+    work.finish([epoch for epoch in EPOCHS if epoch not in scored_epochs(work)])
     assert stored(work) == undisturbed
+    warehouse = work.warehouse()
     # Killed between storing and making, or while making, nothing is forgotten or stays outdated.
     pd.testing.assert_frame_equal(
         warehouse.read("validator_standings"), undisturbed_standings, check_exact=True
@@ -173,8 +181,5 @@ def test_a_terminated_run_ends_in_time_with_whole_epochs_only(
             assert is_whole(tables, undisturbed[epoch])
     assert INTERRUPTED in endings
     assert set(endings) <= {INTERRUPTED, INTERRUPTED_OUTSIDE, COMPLETED}
-    warehouse = work.warehouse()
-    scored = warehouse.scored_epochs(EPOCHS[0], EPOCHS[-1])
-    warehouse.database.close()
-    work.finish([epoch for epoch in EPOCHS if epoch not in scored])
+    work.finish([epoch for epoch in EPOCHS if epoch not in scored_epochs(work)])
     assert stored(work) == undisturbed
