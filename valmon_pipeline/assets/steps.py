@@ -3,7 +3,7 @@
 # No postponed annotations here: Dagster reads the type of `context` at definition time.
 import logging
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -99,8 +99,9 @@ def _facts(network: str, shared: Mapping[str, Any]) -> dg.AssetsDefinition:
             on_stored=on_stored,
         )
         # What is yielded is stored before the next line is reached: within the limits, too.
-        with _within_limits(context):
+        with _within_limits(context) as storing:
             batch = reader.read(epochs)
+            storing()
             described = {
                 table: {report.epoch: _described(report, table) for report in batch.reports}
                 for table in FACT_TABLES
@@ -136,7 +137,8 @@ def _scores(network: str, shared: Mapping[str, Any]) -> dg.AssetsDefinition:
         pipeline: Pipeline = context.resources.pipeline
         labels = taken.pop(LABELS).frame
         step = taken["network_epochs"].step
-        with _within_limits(context):
+        with _within_limits(context) as storing:
+            storing()
             if isinstance(step, FactStep):
                 facts = handed_facts(step.parts)
                 reason = step.reason
@@ -177,7 +179,8 @@ def _standings(network: str, shared: Mapping[str, Any]) -> dg.AssetsDefinition:
         pipeline: Pipeline = context.resources.pipeline
         store, rules = _store(context), pipeline.standing_rules
         told = partial(pipeline.progress.stored, "standings")
-        with _within_limits(context):
+        with _within_limits(context) as storing:
+            storing()
             # Epochs of other runs whose window has one of these, and what a killed run has left.
             others = make_due_standings(store, rules, but=epochs, on_stored=told)
             _log_others(context, network, others)
@@ -251,12 +254,12 @@ def _store(context: dg.AssetExecutionContext) -> StepStore:
 
 
 @contextmanager
-def _within_limits(context: dg.AssetExecutionContext) -> Iterator[None]:
+def _within_limits(context: dg.AssetExecutionContext) -> Iterator[Callable[[], None]]:
     """Within this context the run's deadline is kept, and epochs that fail are named in the step's
-    failure: nothing of the batch is stored."""
+    failure: nothing of the batch is stored. Gives what ``ended_by`` gives."""
     try:
-        with ended_by(deadline_of(context.run, context.instance)):
-            yield
+        with ended_by(deadline_of(context.run, context.instance)) as storing:
+            yield storing
     except EpochsFailedError as error:
         for epoch, reason in sorted(error.reasons.items()):
             context.log.error(f"epoch {epoch} failed: {reason}")

@@ -12,7 +12,7 @@ import faulthandler
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -39,11 +39,15 @@ def deadline_of(run: dg.DagsterRun, instance: dg.DagsterInstance) -> float | Non
 
 
 @contextmanager
-def ended_by(deadline: float | None) -> Iterator[None]:
+def ended_by(deadline: float | None) -> Iterator[Callable[[], None]]:
     """Within this context the process gets SIGINT after ``STOP_AT`` of ``deadline`` seconds. After
-    ``END_AT`` of it, it prints where each of its threads is and is gone. None: neither."""
+    ``END_AT`` of it, it prints where each of its threads is and is gone. None: neither.
+
+    Gives a function to call before storing: from then on the process is not asked to stop. A run
+    that is interrupted counts as failed, one whose process is gone is repeated.
+    """
     if deadline is None:
-        yield
+        yield lambda: None
         return
     stop = threading.Timer(STOP_AT * deadline, os.kill, (os.getpid(), signal.SIGINT))
     stop.daemon = True
@@ -51,7 +55,7 @@ def ended_by(deadline: float | None) -> Iterator[None]:
     # A thread of the interpreter's own, which does not need the lock that a hung one may hold.
     faulthandler.dump_traceback_later(END_AT * deadline, exit=True)
     try:
-        yield
+        yield stop.cancel
     finally:
         faulthandler.cancel_dump_traceback_later()
         stop.cancel()
