@@ -102,7 +102,7 @@ def evaluate_epoch(
 
 @dataclass(slots=True)
 class _Outcome:
-    """What a rule makes of an epoch: ``found``; ``over`` are subjects whose alert is over, with the
+    """Verdict of a rule on an epoch: ``found``; ``over`` are subjects whose alert is over, with the
     reason; ``gone`` those in whom nothing is wrong in this epoch; ``judged`` how many subjects the
     rule could judge."""
 

@@ -21,8 +21,8 @@ def backtest(
     epochs: Sequence[int],
     on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> tuple[list[PastAlert], int]:
-    """What the rules ``only`` would have said in ``epochs`` (ascending), as far as they are
-    stored, and how many of them are.
+    """Past alerts of the rules ``only`` in ``epochs`` (ascending), as far as they are stored, and
+    the number of epochs that are.
 
     No alert is open at the beginning: what had been wrong before it opens one in the first epoch.
     Labels are those that held in each epoch.

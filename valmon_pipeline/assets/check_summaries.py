@@ -8,6 +8,7 @@ import dagster as dg
 
 from valmon_pipeline.assets.asset_graph import CONTRACT_CHECK
 from valmon_pipeline.epoch.checks import MAX_EXAMPLES, CheckResult, EpochCheck
+from valmon_pipeline.errors import ContractViolationError
 from valmon_pipeline.storage.step_frames import StepFrames
 
 
@@ -18,6 +19,17 @@ def contract_result(key: dg.AssetKey, step: StepFrames, table: str) -> dg.AssetC
         asset_key=key,
         check_name=CONTRACT_CHECK,
         metadata={"epochs": len(step.epochs), "rows": len(step.tables[table])},
+    )
+
+
+def broken_contract(key: dg.AssetKey, error: ContractViolationError) -> dg.AssetCheckEvaluation:
+    """The failed contract check of a table, as an event: a step that fails yields no results."""
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=CONTRACT_CHECK,
+        passed=False,
+        description=str(error),
+        metadata={"failing_epochs": str([*error.epochs])},
     )
 
 

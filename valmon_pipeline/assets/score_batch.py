@@ -22,6 +22,7 @@ from valmon_pipeline.epoch.score_frames import (
     compute_score_frames,
 )
 from valmon_pipeline.errors import EpochsFailedError
+from valmon_pipeline.frames.epoch_rows import rows_of_epoch
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 from valmon_pipeline.storage.step_frames import ScoreStep, StepStore, StoredStep
 
@@ -80,12 +81,12 @@ def stored_facts(
     bands = store.read("network_bands", epochs=list(epochs))
     found = []
     for epoch in epochs:
-        facts = {table: _rows_of(frame, epoch) for table, frame in tables.items()}
+        facts = {table: rows_of_epoch(frame, epoch) for table, frame in tables.items()}
         # Without the snapshots that were taken live, between the boundaries.
         borders = np.array([epoch, epoch + 1]) * network.slots_per_epoch
         snapshots = facts["validator_snapshots"]
         facts["validator_snapshots"] = snapshots[snapshots["slot"].isin(borders)]
-        kept = StoredScores(_rows_of(scores, epoch), _rows_of(bands, epoch))
+        kept = StoredScores(rows_of_epoch(scores, epoch), rows_of_epoch(bands, epoch))
         found.append(ScoredFacts(epoch, facts, ScoredNetwork.of_stored(facts, kept)))
     return found
 
@@ -123,9 +124,3 @@ def score_batch(
         all_scores=set(SCORES) <= set(wanted or SCORES),
     )
     return ScoreBatch(step, described, [check for part in parts for check in part.checks])
-
-
-def _rows_of(frame: pd.DataFrame, epoch: int) -> pd.DataFrame:
-    """The rows of one epoch of a frame in the order of epochs."""
-    start, end = np.searchsorted(frame["epoch"].to_numpy(), [epoch, epoch + 1])
-    return frame.iloc[start:end].reset_index(drop=True)

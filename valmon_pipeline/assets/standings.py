@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from valmon_pipeline.assets.metadata import Metadata, standings_metadata
-from valmon_pipeline.chain.registry import Int64Array
 from valmon_pipeline.errors import ContractViolationError, StorageError
 from valmon_pipeline.frames.conform import conform
+from valmon_pipeline.frames.epoch_rows import rows_of_epoch
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 from valmon_pipeline.scoring.health import LifeCycle, judge_health
 from valmon_pipeline.scoring.miss_causes import MissCause
@@ -252,16 +252,15 @@ class StoredFacts:
         """The facts of stored epochs, in their order (ascending)."""
         for piece in self._pieces(epochs):
             read = self._store.read
-            scores = _by_epoch(
-                read("effectiveness_scores", epochs=piece, columns=SCORE_COLUMNS), piece
-            )
-            outcomes = _by_epoch(
-                read("attestation_outcomes", epochs=piece, columns=OUTCOME_COLUMNS), piece
-            )
+            scores = read("effectiveness_scores", epochs=piece, columns=SCORE_COLUMNS)
+            outcomes = read("attestation_outcomes", epochs=piece, columns=OUTCOME_COLUMNS)
             unknown = self._store.unknown_committees(list(piece))
-            for epoch, of_scores, of_outcomes in zip(piece, scores, outcomes, strict=True):
+            for epoch in piece:
+                of_outcomes = rows_of_epoch(outcomes, epoch)
                 known = epoch not in unknown or len(of_outcomes) > 0
-                yield epoch_facts(epoch, of_scores, of_outcomes, duties_known=known)
+                yield epoch_facts(
+                    epoch, rows_of_epoch(scores, epoch), of_outcomes, duties_known=known
+                )
 
     def snapshots(self, epochs: Sequence[int]) -> Iterator[tuple[int, bool, pd.DataFrame]]:
         """Each epoch with whether it was in a leak, and the watched validators' status at its
@@ -283,8 +282,8 @@ class StoredFacts:
             # The end of one epoch is the beginning of the next, which has its own rows of it.
             at_end = snapshots["slot"] == (snapshots["epoch"] + 1) * network.slots_per_epoch
             snapshots = snapshots[at_end]
-            for epoch, snapshot in zip(piece, _by_epoch(snapshots, piece), strict=True):
-                yield epoch, epoch in leaks, snapshot
+            for epoch in piece:
+                yield epoch, epoch in leaks, rows_of_epoch(snapshots, epoch)
 
     def _pieces(self, epochs: Sequence[int]) -> Iterator[Sequence[int]]:
         """The epochs in pieces whose tables have about ``rows_at_once`` rows."""
@@ -313,13 +312,3 @@ def _in_windows(store: StepStore, rules: StandingRules, epochs: Sequence[int]) -
     following = ends[np.searchsorted(ends, stored)]
     found: list[int] = stored[following - stored < rules.window_epochs].tolist()
     return found
-
-
-def _by_epoch(frame: pd.DataFrame, epochs: Sequence[int]) -> Iterator[pd.DataFrame]:
-    """The rows of each of ``epochs``, cut out of a frame in the order of epochs."""
-    bounds = frame["epoch"].to_numpy(np.int64)
-    wanted: Int64Array = np.asarray(epochs, dtype=np.int64)
-    starts = np.searchsorted(bounds, wanted, side="left").tolist()
-    ends = np.searchsorted(bounds, wanted, side="right").tolist()
-    for start, end in zip(starts, ends, strict=True):
-        yield frame.iloc[start:end].reset_index(drop=True)

@@ -17,7 +17,7 @@ from valmon_pipeline.assets.asset_graph import (
     SCORE_TABLES,
     asset_key,
 )
-from valmon_pipeline.assets.check_summaries import check_results, contract_result
+from valmon_pipeline.assets.check_summaries import broken_contract, check_results, contract_result
 from valmon_pipeline.assets.fact_batch import EpochReport
 from valmon_pipeline.assets.metadata import Metadata
 from valmon_pipeline.assets.resources import Pipeline
@@ -38,7 +38,7 @@ from valmon_pipeline.assets.standings import (
 from valmon_pipeline.assets.watchdog import deadline_of, ended_by
 from valmon_pipeline.dagster_adapter.partition_metadata import add_partition_metadata
 from valmon_pipeline.epoch.checks import FACT_CHECKS, SCORE_CHECKS, CheckResult, EpochCheck
-from valmon_pipeline.errors import EpochsFailedError
+from valmon_pipeline.errors import ContractViolationError, EpochsFailedError
 from valmon_pipeline.partitions import (
     epoch_key,
     epoch_partitions,
@@ -46,7 +46,12 @@ from valmon_pipeline.partitions import (
     registered_epochs,
 )
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
-from valmon_pipeline.storage.io_manager import LoadedTable, StepIOManager, StepTable
+from valmon_pipeline.storage.io_manager import (
+    LoadedTable,
+    StepIOManager,
+    StepTable,
+    contract_failure,
+)
 from valmon_pipeline.storage.standings_due import MATERIALIZED_AGAIN, STANDINGS
 from valmon_pipeline.storage.step_frames import FactStep, StepFrames, StepStore, StoredStep
 
@@ -108,7 +113,7 @@ def _facts(network: str, shared: Mapping[str, Any]) -> dg.AssetsDefinition:
             }
             _add_metadata(context, network, described)
             checks = [check for report in batch.reports for check in report.checks]
-            yield from _results(network, batch.step, FACT_TABLES, FACT_CHECKS, checks)
+            yield from _results(context, network, batch.step, FACT_TABLES, FACT_CHECKS, checks)
             pipeline.store_counts()
 
     return facts
@@ -160,7 +165,7 @@ def _scores(network: str, shared: Mapping[str, Any]) -> dg.AssetsDefinition:
                 for table in wanted
             }
             _add_metadata(context, network, described)
-            yield from _results(network, batch.step, wanted, SCORE_CHECKS, batch.checks)
+            yield from _results(context, network, batch.step, wanted, SCORE_CHECKS, batch.checks)
 
     return scores
 
@@ -196,7 +201,7 @@ def _standings(network: str, shared: Mapping[str, Any]) -> dg.AssetsDefinition:
             # One batch: what a run holds is bounded.
             [batch] = standing_batches(store, rules, due, rows_at_once=sys.maxsize, on_stored=told)
             _add_metadata(context, network, {STANDINGS: batch.described})
-            yield from _results(network, batch.step, (STANDINGS,), (), ())
+            yield from _results(context, network, batch.step, (STANDINGS,), (), ())
 
     return standings
 
@@ -287,13 +292,20 @@ def _add_metadata(
 
 
 def _results(
+    context: dg.AssetExecutionContext,
     network: str,
     step: StepFrames,
     tables: Collection[str],
     checks: Collection[EpochCheck],
     results: Sequence[CheckResult],
 ) -> Iterator[dg.MaterializeResult[StepTable]]:
-    """One result per table; the first stores them all."""
+    """One result per table; the first stores them all. A broken contract fails its check."""
+    try:
+        step.validated  # noqa: B018 - kept for whoever stores the step
+    except ContractViolationError as error:
+        if error.table is not None and error.table in tables:
+            context.log_event(broken_contract(asset_key(network, error.table), error))
+        raise contract_failure(step, error) from error
     for table in tables:
         key = asset_key(network, table)
         yield dg.MaterializeResult(
@@ -346,7 +358,7 @@ def _log_others(context: dg.AssetExecutionContext, network: str, others: Standin
 
 
 def _log_fields(report: EpochReport, stored: StoredStep) -> dict[str, object]:
-    """What logs in JSON say of a stored epoch beside the message."""
+    """Fields of a stored epoch in JSON logs, beside the message."""
     outcomes = report.described.get("attestation_outcomes", {})
     rewards = report.described.get("attestation_rewards", {})
     return {

@@ -52,7 +52,7 @@ _LIVE_EPOCHS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class _Evaluated:
-    """What a tick found, in a few words, and what it reports to Dagster."""
+    """Result of a tick: a few words on the changes, and the events reported to Dagster."""
 
     said: str = ""
     events: Sequence[dg.AssetCheckEvaluation] = ()
@@ -140,7 +140,7 @@ def alert_sensor(network: str, reminders: Reminders, sender: Sender) -> dg.Senso
 
 
 def summary(outcome: AlertsOutcome) -> str:
-    """What a tick did, and which epoch waits for which; "" if nothing."""
+    """Summary of a tick: changes, and which epoch waits for which; "" if there are none."""
     changes = [(one.change.kind, one.change.alert.finding) for one in outcome.changes[:10]]
     parts = [f"{kind.value} {finding.kind} {finding.subject}" for kind, finding in changes]
     if outcome.evaluations:
@@ -219,8 +219,8 @@ def system_facts(
 
 
 def _epochs_late(database: Database, closed: int) -> tuple[int | None, bool]:
-    """How many epochs up to ``closed`` are not stored, None if that is not known; and True if no
-    epoch is: then those count that have closed since the head is followed."""
+    """Count the epochs up to ``closed`` that are not stored, None if that is not known; and True if
+    no epoch is: then those count that have closed since the head is followed."""
     stored = last_stored_epoch(database)
     if stored is not None:
         return max(0, closed - stored), False

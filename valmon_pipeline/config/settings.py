@@ -161,7 +161,7 @@ _MOST_PROCESSES: Final = 4
 
 
 class RunSettings(Section):
-    """How many Dagster runs work at the same time, so that live runs never wait for a backfill."""
+    """Limits on Dagster runs at the same time, so that live runs never wait for a backfill."""
 
     max_backfill: Annotated[int, WholeNumber(0, 1000)] = Field(
         0,

@@ -42,5 +42,5 @@ __all__ = [
 ]
 
 DAEMON_MODULE: Final = "dagster._daemon"
-"""What ``python -m`` starts the daemon with: the program ``dagster-daemon`` need not be in the
-path."""
+"""Module that ``python -m`` starts the daemon with: the program ``dagster-daemon`` need not be in
+the path."""

@@ -83,7 +83,7 @@ def corrections_to_standings(
     Compared are final rows only: of a final epoch, made when their window was complete. What others
     rest on says ``window_epochs``, and filling a gap is expected to change them.
     """
-    if not _is_stored(connection, schema, epoch, finalized=True):
+    if not _is_final(connection, schema, epoch):
         return None
     contract = contract_of("validator_standings")
     stored = read_table(
@@ -294,14 +294,11 @@ def _texts(values: pd.Series, positions: npt.NDArray[np.int64]) -> pd.Series:
     return pd.Series(texts, dtype="str")
 
 
-def _is_stored(
-    connection: sa.Connection, schema: str, epoch: int, *, finalized: bool = False
-) -> bool:
-    """Whether the epoch is stored, and also final if that is asked for."""
+def _is_final(connection: sa.Connection, schema: str, epoch: int) -> bool:
+    """True if the epoch is stored, and final."""
     epochs = table_of(schema, "network_epochs")
     query = sa.select(epochs.c.finalized).where(epochs.c.epoch == epoch)
-    is_final = connection.execute(query).scalar()
-    return is_final is not None and (is_final or not finalized)
+    return bool(connection.execute(query).scalar())
 
 
 def _watched(

@@ -107,12 +107,7 @@ class StepIOManager(dg.IOManager):
         try:
             stored = self.store.store(step)
         except ContractViolationError as error:
-            raise dg.Failure(
-                f"{error.table} breaks its contract; nothing of {len(step.epochs)} epochs is "
-                f"stored: {error}",
-                metadata={f"epoch {epoch}": str(error) for epoch in error.epochs},
-                allow_retries=False,
-            ) from error
+            raise contract_failure(step, error) from error
         run.stored.append((step, stored))
         step.on_stored(stored)
         return stored
@@ -124,6 +119,16 @@ class StepIOManager(dg.IOManager):
                 del self._runs[next(iter(self._runs))]
             self._runs[run_id] = _Run()
         return self._runs[run_id]
+
+
+def contract_failure(step: StepFrames, error: ContractViolationError) -> dg.Failure:
+    """The failure of a step whose frames break a contract; its metadata name the epochs."""
+    return dg.Failure(
+        f"{error.table} breaks its contract; nothing of {len(step.epochs)} epochs is stored: "
+        f"{error}",
+        metadata={f"epoch {epoch}": str(error) for epoch in error.epochs},
+        allow_retries=False,
+    )
 
 
 def _epochs(table: str, keys: Iterable[str]) -> list[int]:

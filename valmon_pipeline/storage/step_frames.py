@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 
 from valmon_pipeline.beacon.captured_answers import AnswerStore
 from valmon_pipeline.chain.network_epoch import NetworkEpoch
-from valmon_pipeline.frames import conform, contract_of
+from valmon_pipeline.frames import conform, contract_of, validate
 from valmon_pipeline.scoring.effectiveness import FORMULA_VERSION
 from valmon_pipeline.storage.corrections import stored_already
 from valmon_pipeline.storage.network_identity import NetworkIdentity
@@ -56,6 +57,15 @@ class StepFrames:
     reason: str = MATERIALIZED_AGAIN
     networks: Mapping[int, NetworkEpoch] = field(default_factory=dict, kw_only=True)
     on_stored: Callable[[StoredStep], None] = field(default=lambda stored: None, kw_only=True)
+
+    @cached_property
+    def validated(self) -> Mapping[str, pd.DataFrame]:
+        """``tables``, once pandera has found that each keeps its contract.
+
+        Raises:
+            ContractViolationError: one does not.
+        """
+        return {table: validate(table, frame) for table, frame in self.tables.items()}
 
     watched_in: ClassVar[str] = "validator_snapshots"
     """The table whose stored rows say whom the stored epoch is about."""

@@ -15,6 +15,7 @@ from valmon_pipeline.chain.network_epoch import NetworkEpoch
 from valmon_pipeline.errors import ContractViolationError, StorageError
 from valmon_pipeline.frames import TableContract, contract_of, validate
 from valmon_pipeline.frames.contract import is_strictly_ascending
+from valmon_pipeline.frames.epoch_rows import rows_of_epoch
 from valmon_pipeline.storage.advisory_locks import lock_epochs, lock_for_transaction
 from valmon_pipeline.storage.binary_copy import binary_copy
 from valmon_pipeline.storage.captured_answers import CapturedAnswers
@@ -104,11 +105,10 @@ class Warehouse:
         for rows in whole.values():
             for table, frame in rows.frames.items():
                 by_table.setdefault(table, []).append(frame)
-        added = {table: pd.concat(frames) for table, frames in by_table.items()}
-        tables = sorted({*step.tables, *added})
+        added = {table: validate(table, pd.concat(rows)) for table, rows in by_table.items()}
         ready = {
-            table: self._ready(table, added.get(table, step.tables.get(table)), step.epochs)
-            for table in tables
+            table: self._ready(table, frame, step.epochs)
+            for table, frame in sorted({**step.validated, **added}.items())
         }
         self._make_room(step.epochs, [*ready, *([TILES] if whole else [])])
         what = f"store {_span(step.epochs)} of {', '.join(ready)}"
@@ -120,7 +120,7 @@ class Warehouse:
             for table in step.tables:
                 merged = step.frame(table, connection, self.schema)
                 if merged is not step.tables[table]:
-                    ready[table] = self._ready(table, merged, step.epochs)
+                    ready[table] = self._ready(table, validate(table, merged), step.epochs)
             if len(epochs) < len(step.epochs):
                 ready = {
                     table: frame[frame["epoch"].isin(epochs)].reset_index(drop=True)
@@ -214,7 +214,8 @@ class Warehouse:
             ContractViolationError, StorageError: as ``replace_epoch``.
         """
         ready = {
-            table: self._ready(table, frame, [epoch]) for table, frame in sorted(frames.items())
+            table: self._ready(table, validate(table, frame), [epoch])
+            for table, frame in sorted(frames.items())
         }
         self._make_room([epoch], ready)
         with self.database.transaction(f"store epoch {epoch} ahead") as connection:
@@ -371,7 +372,7 @@ class Warehouse:
         """Enter what is different from epochs that are stored already; how many values are."""
         count = 0
         for epoch in step.compared(connection, self.schema, epochs):
-            frames = {table: _rows_of(frame, epoch) for table, frame in ready.items()}
+            frames = {table: rows_of_epoch(frame, epoch) for table, frame in ready.items()}
             if list(frames) == [STANDINGS]:
                 found = corrections_to_standings(
                     connection, self.schema, epoch, frames[STANDINGS], step.reason_of(epoch)
@@ -398,15 +399,14 @@ class Warehouse:
         stored = read_network_epoch(connection, self.schema, network.epoch)
         return [] if stored is None else [network_changes(stored, network)]
 
-    def _ready(self, table: str, frame: pd.DataFrame | None, epochs: Sequence[int]) -> pd.DataFrame:
-        """The frame in key order, checked against its contract."""
+    def _ready(self, table: str, frame: pd.DataFrame, epochs: Sequence[int]) -> pd.DataFrame:
+        """A validated frame in key order; it must hold rows of ``epochs`` alone."""
         contract = contract_of(table)
         if not contract.by_epoch:
             raise ContractViolationError(
                 f"{table} is not kept by epoch; use replace_table", table=table
             )
-        assert frame is not None
-        ordered = _in_key_order(contract, validate(table, frame))
+        ordered = _in_key_order(contract, frame)
         found = ordered["epoch"].to_numpy()
         others = np.setdiff1d(found, np.asarray(epochs))
         if len(others):
@@ -504,12 +504,6 @@ def _span(epochs: Sequence[int]) -> str:
     if len(epochs) == 1:
         return f"epoch {epochs[0]}"
     return f"{len(epochs)} epochs from {min(epochs)} to {max(epochs)}"
-
-
-def _rows_of(frame: pd.DataFrame, epoch: int) -> pd.DataFrame:
-    """The rows of one epoch of a frame in the order of epochs."""
-    start, end = np.searchsorted(frame["epoch"].to_numpy(), [epoch, epoch + 1])
-    return frame.iloc[start:end].reset_index(drop=True)
 
 
 def _names(columns: Sequence[str]) -> sql.Composed:

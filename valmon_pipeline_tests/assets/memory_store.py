@@ -35,7 +35,7 @@ class MemoryStore:
         return self._identity
 
     def store(self, step: StepFrames) -> StoredStep:
-        frames = {table: validate(table, frame) for table, frame in step.tables.items()}
+        frames = step.validated
         for table, frame in frames.items():
             stored = self.tables[table]
             kept = stored[~stored["epoch"].isin(step.epochs)]

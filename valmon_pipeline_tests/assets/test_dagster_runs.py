@@ -397,7 +397,7 @@ class TestFailures:
             assert set(request.asset_selection or ()) == set(facts)
             assert request.tags.items() >= range_tags(stretch).items()
 
-    def test_a_broken_contract_stores_nothing_and_names_the_epoch(
+    def test_a_broken_contract_stores_nothing_fails_its_check_and_names_the_epoch(
         self, deploy: Deployment, faults: Faults
     ) -> None:
         # In a leak, what a validator that is away loses takes its score, which only the node knows.
@@ -422,6 +422,11 @@ class TestFailures:
         assert str(failure.description).startswith("attestation_rewards breaks its contract")
         assert "inactivity_penalty" in str(failure.description)
         assert set(failure.metadata) == {"epoch 24"}
+        failed = {name: one for name, one in checks_of(deploy, result).items() if not one.passed}
+        assert set(failed) == {f"attestation_rewards.{CONTRACT_CHECK}"}
+        check = failed[f"attestation_rewards.{CONTRACT_CHECK}"]
+        assert "inactivity_penalty" in str(check.description)
+        assert check.metadata["failing_epochs"].value == "[24]"
 
     def test_scores_are_made_alone_from_stored_facts(self, deploy: Deployment) -> None:
         epochs = range(9, 12)
