@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +9,10 @@ from typing import Final
 
 import dagster as dg
 
+from valmon_pipeline.assets.failed_epochs import epochs_blamed
 from valmon_pipeline.automation.under_way import belongs_to
 from valmon_pipeline.dagster_adapter.internals import RUN_KEY_TAG, SerializableErrorInfo
 
-_EPOCH: Final = re.compile(r"epoch (\d+)")
-"""Labels in the metadata of a failure; each value says why that epoch failed."""
 _RUNS_READ: Final = 50
 
 
@@ -46,21 +44,10 @@ def request_outcome(instance: dg.DagsterInstance, run_key: str) -> RequestOutcom
     named: set[int] = set()
     for record in records:
         if record.dagster_run.status is dg.DagsterRunStatus.FAILURE:
-            named.update(failed_epochs(instance, record.dagster_run.run_id))
+            named.update(_blamed(instance, record.dagster_run.run_id))
     return RequestOutcome(
         any(record.start_time is not None for record in records), frozenset(named)
     )
-
-
-def failed_epochs(instance: dg.DagsterInstance, run_id: str) -> dict[int, str]:
-    """The epochs that a failed run names, with the reason for each."""
-    failed: dict[int, str] = {}
-    for event in _events(instance, run_id, dg.DagsterEventType.STEP_FAILURE):
-        told = event.step_failure_data.user_failure_data
-        for label, value in ({} if told is None else told.metadata).items():
-            if epoch := _EPOCH.fullmatch(label):
-                failed[int(epoch[1])] = str(value.value)
-    return failed
 
 
 def last_failed_run(instance: dg.DagsterInstance, network: str) -> FailedRun | None:
@@ -76,7 +63,7 @@ def last_failed_run(instance: dg.DagsterInstance, network: str) -> FailedRun | N
 
 def failure_reason(instance: dg.DagsterInstance, run_id: str) -> str:
     """Reason of a failed run in one line: that of its first epoch, of its step, or of the run."""
-    named = failed_epochs(instance, run_id)
+    named = _blamed(instance, run_id)
     if named:
         epoch, reason = min(named.items())
         return f"epoch {epoch}: {_first_line(reason)}"
@@ -93,6 +80,10 @@ def failure_reason(instance: dg.DagsterInstance, run_id: str) -> str:
         if event.message:
             return _first_line(event.message)
     return "its events do not say why"
+
+
+def _blamed(instance: dg.DagsterInstance, run_id: str) -> dict[int, str]:
+    return epochs_blamed(_events(instance, run_id, dg.DagsterEventType.STEP_FAILURE))
 
 
 def _events(

@@ -157,7 +157,7 @@ class BackfillSettings(Section):
 
 
 _FOR_LIVE_RUNS: Final = 2
-_MOST_PROCESSES: Final = 4
+_MOST_BACKFILL_RUNS: Final = 4
 
 
 class RunSettings(Section):
@@ -188,7 +188,7 @@ class RunSettings(Section):
     @property
     def backfill_limit(self) -> int:
         """``max_backfill``, as a number of runs."""
-        return self.max_backfill or min(_MOST_PROCESSES, os.cpu_count() or 1)
+        return self.max_backfill or min(_MOST_BACKFILL_RUNS, os.cpu_count() or 1)
 
     @property
     def limit(self) -> int:
